@@ -1,0 +1,1 @@
+//! [`Graph`](crate::graph::Graph) → ONNX file.

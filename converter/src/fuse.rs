@@ -1,0 +1,1 @@
+//! Affine regions of a graph → one convolution each, with a certificate.

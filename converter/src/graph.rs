@@ -1,0 +1,260 @@
+//! [`Graph`]: the one intermediate form, from import to plan.
+//!
+//! Values have known shapes in ONNX's logical order (NCHW pictures with N = 1, OIHW weights), so
+//! that the oracle and `--emit-onnx` need no second opinion about axes; the plan alone decides
+//! how bytes lie in memory (NHWC). Weights are values with a `constant`, so that one rule folds
+//! every computed constant. Nodes are stored in execution order: [`Graph::push`] keeps it.
+
+use crate::tensor::Tensor;
+pub use unbraid_runtime::dims::{Hw, Pad, Window};
+pub use unbraid_runtime::step::Border;
+
+/// Index of a value in its graph.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct ValueId(pub u32);
+
+impl ValueId {
+    /// As an index.
+    pub fn index(self) -> usize {
+        self.0 as usize
+    }
+}
+
+/// Something a node reads or writes.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Value {
+    /// ONNX name, or one made from the node that fusion produced.
+    pub name: String,
+    /// Axis lengths, all known.
+    pub shape: Vec<usize>,
+    /// The values, if they do not depend on the input.
+    pub constant: Option<Tensor>,
+}
+
+/// Element-wise function after (or instead of) a linear operation.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Activation {
+    /// Nothing.
+    None,
+    /// `min(max(x, lo), hi)`: Relu, Clip.
+    Clamp {
+        /// Lower bound.
+        lo: f32,
+        /// Upper bound.
+        hi: f32,
+    },
+    /// `x < 0 ? slope * x : x`.
+    LeakyRelu {
+        /// Slope of negative values.
+        slope: f32,
+    },
+    /// One slope a channel, `[C]`.
+    PRelu {
+        /// f32 `[C]`.
+        slope: Tensor,
+    },
+}
+
+/// Bias vectors that depend on how near the border an output pixel is.
+#[derive(Clone, Debug, PartialEq)]
+pub struct BorderBias {
+    /// Which output rows and columns have classes of their own.
+    pub classes: Border,
+    /// f32 `[row classes * column classes, O]`; replaces the bias input of the convolution.
+    pub bias: Tensor,
+}
+
+/// A convolution. Inputs: `x [1,I,H,W]`, constant `weight [O,I/g,Kh,Kw]`, optional constant `bias [O]`.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Conv {
+    /// Geometry (zero padding).
+    pub window: Window,
+    /// Groups.
+    pub groups: usize,
+    /// Set by fusion where a zero border and a bias met; then there is no bias input.
+    pub border: Option<BorderBias>,
+    /// Set by fusion.
+    pub activation: Activation,
+}
+
+/// What a node computes. Axis numbers are non-negative. Every op has one output.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Op {
+    /// Convolution.
+    Conv(Conv),
+    /// `(x - mean) / sqrt(var + eps) * gamma + beta` on axis 1; inputs x, gamma, beta, mean, var.
+    BatchNorm {
+        /// Added to the variance.
+        eps: f32,
+    },
+    /// Activation on axis 1 as channels.
+    Activation(Activation),
+    /// Logistic function.
+    Sigmoid,
+    /// Softmax along one axis.
+    Softmax {
+        /// The axis.
+        axis: usize,
+    },
+    /// Sum of two inputs, ONNX broadcasting.
+    Add {
+        /// Set by fusion.
+        activation: Activation,
+    },
+    /// Difference of two inputs, ONNX broadcasting.
+    Sub,
+    /// Product of two inputs, ONNX broadcasting.
+    Mul,
+    /// Quotient of two inputs, ONNX broadcasting.
+    Div,
+    /// Max pooling; padding never wins. Ceil mode is already in the pads.
+    MaxPool(Window),
+    /// Average pooling.
+    AveragePool {
+        /// Geometry.
+        window: Window,
+        /// Divide by all taps, or by those inside the picture.
+        count_include_pad: bool,
+    },
+    /// Mean over H and W, `[1,C,1,1]`.
+    GlobalAveragePool,
+    /// `x [1,K]`, constant `weight [O,K]`, optional constant `bias [O]` -> `[1,O]`.
+    Linear {
+        /// Set by fusion.
+        activation: Activation,
+    },
+    /// Same values, row-major, under the output's shape (Reshape, Flatten, Squeeze, Unsqueeze).
+    Reshape,
+    /// Constant padding of H and W.
+    Pad {
+        /// Rows and columns added.
+        pad: Pad,
+        /// What they hold.
+        value: f32,
+    },
+    /// Concatenation of all inputs along one axis.
+    Concat {
+        /// The axis.
+        axis: usize,
+    },
+}
+
+impl Op {
+    /// The field's name of the operation.
+    pub fn name(&self) -> &'static str {
+        match self {
+            Self::Conv(_) => "Conv",
+            Self::BatchNorm { .. } => "BatchNormalization",
+            Self::Activation(Activation::None) => "Identity",
+            Self::Activation(Activation::Clamp { .. }) => "Clip",
+            Self::Activation(Activation::LeakyRelu { .. }) => "LeakyRelu",
+            Self::Activation(Activation::PRelu { .. }) => "PRelu",
+            Self::Sigmoid => "Sigmoid",
+            Self::Softmax { .. } => "Softmax",
+            Self::Add { .. } => "Add",
+            Self::Sub => "Sub",
+            Self::Mul => "Mul",
+            Self::Div => "Div",
+            Self::MaxPool(_) => "MaxPool",
+            Self::AveragePool { .. } => "AveragePool",
+            Self::GlobalAveragePool => "GlobalAveragePool",
+            Self::Linear { .. } => "Gemm",
+            Self::Reshape => "Reshape",
+            Self::Pad { .. } => "Pad",
+            Self::Concat { .. } => "Concat",
+        }
+    }
+}
+
+/// One operation.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Node {
+    /// ONNX name (made unique at import).
+    pub name: String,
+    /// What is computed.
+    pub op: Op,
+    /// Operands in ONNX's order.
+    pub inputs: Vec<ValueId>,
+    /// Result.
+    pub output: ValueId,
+}
+
+/// A network: values, nodes in execution order, and which values go in and out.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Graph {
+    /// Name of the model.
+    pub name: String,
+    /// Everything that nodes read and write.
+    pub values: Vec<Value>,
+    /// Operations; a node comes after those whose results it reads.
+    pub nodes: Vec<Node>,
+    /// What the caller provides.
+    pub inputs: Vec<ValueId>,
+    /// What the caller receives.
+    pub outputs: Vec<ValueId>,
+}
+
+impl Graph {
+    /// Adds a value that a node or the caller will fill.
+    pub fn value(&mut self, name: impl Into<String>, shape: impl Into<Vec<usize>>) -> ValueId {
+        self.insert(Value { name: name.into(), shape: shape.into(), constant: None })
+    }
+
+    /// Adds a constant.
+    pub fn constant(&mut self, name: impl Into<String>, tensor: Tensor) -> ValueId {
+        let shape = tensor.shape().to_vec();
+        self.insert(Value { name: name.into(), shape, constant: Some(tensor) })
+    }
+
+    fn insert(&mut self, value: Value) -> ValueId {
+        let id = ValueId(u32::try_from(self.values.len()).expect("fewer than 2^32 values"));
+        self.values.push(value);
+        id
+    }
+
+    /// Appends a node; its inputs must be filled by earlier nodes, constants or the caller.
+    pub fn push(
+        &mut self,
+        name: impl Into<String>,
+        op: Op,
+        inputs: Vec<ValueId>,
+        output: ValueId,
+    ) {
+        self.nodes.push(Node { name: name.into(), op, inputs, output });
+    }
+
+    /// The value with this index.
+    pub fn get(&self, id: ValueId) -> &Value {
+        &self.values[id.index()]
+    }
+
+    /// Axis lengths of a value.
+    pub fn shape(&self, id: ValueId) -> &[usize] {
+        &self.get(id).shape
+    }
+
+    /// Float values of a constant.
+    pub fn constant_f32(&self, id: ValueId) -> Option<&[f32]> {
+        self.get(id).constant.as_ref()?.as_f32()
+    }
+
+    /// For each value the index of the node that fills it.
+    pub fn producers(&self) -> Vec<Option<usize>> {
+        let mut producers = vec![None; self.values.len()];
+        for (index, node) in self.nodes.iter().enumerate() {
+            producers[node.output.index()] = Some(index);
+        }
+        producers
+    }
+
+    /// For each value the indices of the nodes that read it (a node twice if it reads it twice).
+    pub fn consumers(&self) -> Vec<Vec<usize>> {
+        let mut consumers = vec![Vec::new(); self.values.len()];
+        for (index, node) in self.nodes.iter().enumerate() {
+            for input in &node.inputs {
+                consumers[input.index()].push(index);
+            }
+        }
+        consumers
+    }
+}

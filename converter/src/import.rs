@@ -1,0 +1,1 @@
+//! ONNX file → [`Graph`](crate::graph::Graph).

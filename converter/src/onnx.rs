@@ -1,0 +1,1 @@
+//! The ONNX messages that are read and written, by hand for prost: no protoc, no build script.

@@ -1,0 +1,1 @@
+//! PNG and JPEG pictures → f32 tensors.

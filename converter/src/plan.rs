@@ -1,0 +1,1 @@
+//! [`Graph`](crate::graph::Graph) → steps, packed weights and arena offsets.

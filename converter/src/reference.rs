@@ -1,0 +1,1 @@
+//! The f64 interpreter of a graph: the oracle.

@@ -1,0 +1,1 @@
+//! Plan → bytes of a `.strand` file.

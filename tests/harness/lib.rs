@@ -1,0 +1,2 @@
+//! What the tests share: random numbers, model generators, the data set, guard bytes.
+#![forbid(unsafe_code)]
