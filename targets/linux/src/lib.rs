@@ -1,0 +1,1 @@
+//! What a Linux process adds to the runtime: a thread pool and mapped files.
