@@ -213,13 +213,7 @@ impl Graph {
     }
 
     /// Appends a node; its inputs must be filled by earlier nodes, constants or the caller.
-    pub fn push(
-        &mut self,
-        name: impl Into<String>,
-        op: Op,
-        inputs: Vec<ValueId>,
-        output: ValueId,
-    ) {
+    pub fn push(&mut self, name: impl Into<String>, op: Op, inputs: Vec<ValueId>, output: ValueId) {
         self.nodes.push(Node { name: name.into(), op, inputs, output });
     }
 

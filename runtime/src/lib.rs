@@ -14,7 +14,7 @@
 #[cfg(feature = "std")]
 extern crate std;
 
+pub mod cpu;
 pub mod dims;
 pub mod span;
 pub mod step;
-pub mod cpu;

@@ -186,7 +186,11 @@ impl Op {
     pub fn in_place(&self) -> bool {
         matches!(
             self,
-            Self::Add { .. } | Self::ScaleShift { .. } | Self::Activate(_) | Self::Sigmoid | Self::Softmax
+            Self::Add { .. }
+                | Self::ScaleShift { .. }
+                | Self::Activate(_)
+                | Self::Sigmoid
+                | Self::Softmax
         )
     }
 
