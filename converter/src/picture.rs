@@ -1,1 +1,130 @@
-//! PNG and JPEG pictures → f32 tensors.
+//! PNG and JPEG pictures → what a model's input takes: NHWC, f32, 0 to 255.
+//!
+//! Nothing is normalised here: mean and std are part of the model (`convert --mean --std`), so
+//! that a camera can send the bytes it has.
+
+use image::imageops::FilterType;
+use image::{DynamicImage, ImageError, ImageReader};
+use std::io::Cursor;
+use unbraid_runtime::dims::Dims;
+
+/// How a picture of another size is brought to the size of the input.
+///
+/// Both scale with a triangle filter (bilinear; when it shrinks, its support grows with the
+/// factor, as Pillow's `BILINEAR` does). A picture of the right size passes unchanged.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Resize {
+    /// Each axis by its own factor: the whole picture, perhaps out of proportion.
+    Stretch,
+    /// Both axes by the factor that covers the input, then the centre of the longer axis.
+    Crop,
+}
+
+/// Why a picture cannot go into a model.
+#[derive(Debug, thiserror::Error)]
+pub enum PictureError {
+    /// Not a PNG or JPEG, cut off, or damaged.
+    #[error("not a readable PNG or JPEG picture")]
+    Decode(#[source] ImageError),
+    /// The model takes neither grey nor colour.
+    #[error("the model's input has {0} channels, a picture has 1 (grey) or 3 (RGB); use a .npy")]
+    Channels(u32),
+}
+
+/// Whether `bytes` begin like a PNG or a JPEG.
+pub fn recognise(bytes: &[u8]) -> bool {
+    image::guess_format(bytes).is_ok()
+}
+
+/// The picture in `bytes` as `dims.h x dims.w x dims.c` values of 0 to 255, NHWC.
+///
+/// One channel: luma (0.2126 R + 0.7152 G + 0.0722 B) of a colour picture. Three: RGB. Alpha is
+/// dropped, 16 bits become 8.
+///
+/// # Errors
+/// The bytes are no picture, or `dims.c` is neither 1 nor 3.
+pub fn decode(bytes: &[u8], dims: Dims, resize: Resize) -> Result<Vec<f32>, PictureError> {
+    if !matches!(dims.c, 1 | 3) {
+        return Err(PictureError::Channels(dims.c));
+    }
+    let reader = ImageReader::new(Cursor::new(bytes)).with_guessed_format();
+    let picture = reader.map_err(ImageError::IoError).and_then(ImageReader::decode);
+    let picture = picture.map_err(PictureError::Decode)?;
+    let picture = if dims.c == 1 {
+        DynamicImage::ImageLuma8(picture.into_luma8())
+    } else {
+        DynamicImage::ImageRgb8(picture.into_rgb8())
+    };
+    let sized = fit(picture, dims.w, dims.h, resize);
+    Ok(sized.as_bytes().iter().map(|&v| f32::from(v)).collect())
+}
+
+fn fit(picture: DynamicImage, w: u32, h: u32, resize: Resize) -> DynamicImage {
+    if (picture.width(), picture.height()) == (w, h) {
+        return picture;
+    }
+    match resize {
+        Resize::Stretch => picture.resize_exact(w, h, FilterType::Triangle),
+        Resize::Crop => picture.resize_to_fill(w, h, FilterType::Triangle),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use image::{ImageFormat, Rgb, RgbImage};
+
+    fn png(picture: impl Into<DynamicImage>) -> Vec<u8> {
+        let mut bytes = Cursor::new(Vec::new());
+        picture.into().write_to(&mut bytes, ImageFormat::Png).unwrap();
+        bytes.into_inner()
+    }
+
+    const fn dims(h: u32, w: u32, c: u32) -> Dims {
+        Dims { h, w, c }
+    }
+
+    #[test]
+    fn a_picture_of_the_right_size_passes_unchanged() {
+        let bytes = png(RgbImage::from_fn(3, 2, |x, y| Rgb([x as u8, y as u8, 255])));
+        let expected = [0, 0, 255, 1, 0, 255, 2, 0, 255, 0, 1, 255, 1, 1, 255, 2, 1, 255];
+        for resize in [Resize::Stretch, Resize::Crop] {
+            let values = decode(&bytes, dims(2, 3, 3), resize).unwrap();
+            assert_eq!(values, expected.map(|v| f32::from(v as u8)));
+        }
+    }
+
+    #[test]
+    fn stretch_keeps_the_whole_picture_and_crop_its_centre() {
+        // Four columns: two black, two white. Stretched to one column it is grey; the centre of a
+        // crop to 2 x 2 is one of each.
+        let bytes = png(RgbImage::from_fn(4, 2, |x, _| Rgb([if x < 2 { 0 } else { 255 }; 3])));
+        let grey = decode(&bytes, dims(2, 1, 1), Resize::Stretch).unwrap();
+        assert!(grey.iter().all(|v| (100.0..156.0).contains(v)), "{grey:?}");
+        let centre = decode(&bytes, dims(2, 2, 1), Resize::Crop).unwrap();
+        assert_eq!(centre, [0.0, 255.0, 0.0, 255.0]);
+    }
+
+    #[test]
+    fn colour_becomes_luma_for_a_grey_model() {
+        let values = |rgb| {
+            decode(&png(RgbImage::from_pixel(1, 1, Rgb(rgb))), dims(1, 1, 1), Resize::Stretch)
+        };
+        assert_eq!(values([255, 255, 255]).unwrap(), [255.0]);
+        assert_eq!(values([255, 0, 0]).unwrap(), [54.0]);
+        assert_eq!(values([0, 255, 0]).unwrap(), [182.0]);
+        assert_eq!(values([0, 0, 255]).unwrap(), [18.0]);
+    }
+
+    #[test]
+    fn what_is_no_picture_is_refused() {
+        let bytes = png(RgbImage::new(9, 9));
+        assert!(recognise(&bytes) && !recognise(b"\x93NUMPY\x01\x00"));
+        for bad in [&bytes[..bytes.len() / 2], b"", b"GIF89a", b"\xff\xd8\xff\xe0"] {
+            let error = decode(bad, dims(9, 9, 3), Resize::Stretch).unwrap_err();
+            assert!(matches!(error, PictureError::Decode(_)));
+        }
+        let error = decode(&bytes, dims(9, 9, 4), Resize::Stretch).unwrap_err();
+        assert!(matches!(error, PictureError::Channels(4)));
+    }
+}
