@@ -16,5 +16,6 @@ extern crate std;
 
 pub mod cpu;
 pub mod dims;
+pub mod kernels;
 pub mod span;
 pub mod step;

@@ -1,0 +1,135 @@
+//! Loads, stores and the multiply-add loops of x86-64.
+//!
+//! Raw pointers live in this file only. Arrays prove the extent of single loads and stores,
+//! [`Taps`] and [`Panels`] that of the loops, whose bounds checks would otherwise cost as much as
+//! their arithmetic.
+#![allow(unsafe_code, reason = "SIMD loads and stores take raw pointers")]
+
+use core::arch::x86_64::*;
+
+/// Floats of one 512-bit register, and of one row of a panel.
+const ROW: usize = 16;
+
+/// `MR` neighbouring floats of each of `count` rows, `pitch` floats apart: the pixels that one
+/// tap of a tile reads, channel by channel.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Taps<'a, const MR: usize> {
+    x: &'a [f32],
+    pitch: usize,
+    count: usize,
+}
+
+impl<'a, const MR: usize> Taps<'a, MR> {
+    /// `None` when `x` ends before the last row does.
+    #[inline]
+    pub(crate) fn new(x: &'a [f32], pitch: usize, count: usize) -> Option<Self> {
+        let last = count.checked_sub(1)?.checked_mul(pitch)?;
+        (last.checked_add(MR)? <= x.len()).then_some(Self { x, pitch, count })
+    }
+}
+
+/// `count` rows of 16 weights in each of `NB` panels, `pitch` floats apart.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Panels<'a, const NB: usize> {
+    weights: &'a [f32],
+    pitch: usize,
+    count: usize,
+}
+
+impl<'a, const NB: usize> Panels<'a, NB> {
+    /// `None` when `weights` ends before the last panel's rows do.
+    #[inline]
+    pub(crate) fn new(weights: &'a [f32], pitch: usize, count: usize) -> Option<Self> {
+        let last = NB.checked_sub(1)?.checked_mul(pitch)?;
+        let end = last.checked_add(count.checked_mul(ROW)?)?;
+        (end <= weights.len()).then_some(Self { weights, pitch, count })
+    }
+}
+
+/// `sum[m][n] += taps[i][m] * panels[n][i]` for every row `i` that both have, in order.
+#[target_feature(enable = "avx512f")]
+#[inline]
+pub(crate) fn add_taps_avx512<const MR: usize, const NB: usize>(
+    sum: &mut [[__m512; NB]; MR],
+    taps: Taps<'_, MR>,
+    panels: Panels<'_, NB>,
+) {
+    let (mut x, mut w) = (taps.x.as_ptr(), panels.weights.as_ptr());
+    for _ in 0..taps.count.min(panels.count) {
+        let mut weights = [_mm512_setzero_ps(); NB];
+        for n in 0..NB {
+            // SAFETY: `Panels::new`: row `i < count` of panel `n < NB` lies inside `weights`.
+            weights[n] = unsafe { _mm512_loadu_ps(w.add(n * panels.pitch)) };
+        }
+        for m in 0..MR {
+            // SAFETY: `Taps::new`: float `m < MR` of row `i < count` lies inside `x`.
+            let pixel = _mm512_set1_ps(unsafe { *x.add(m) });
+            for n in 0..NB {
+                sum[m][n] = _mm512_fmadd_ps(pixel, weights[n], sum[m][n]);
+            }
+        }
+        // Wrapping: after the last row both may point past the end, and are not read again.
+        x = x.wrapping_add(taps.pitch);
+        w = w.wrapping_add(ROW);
+    }
+}
+
+/// [`add_taps_avx512`] for one panel of two registers: `sum[m][h] += taps[i][m] * panel[i][h]`.
+#[target_feature(enable = "avx2,fma")]
+#[inline]
+pub(crate) fn add_taps_avx2<const MR: usize>(
+    sum: &mut [[__m256; 2]; MR],
+    taps: Taps<'_, MR>,
+    panel: Panels<'_, 1>,
+) {
+    let (mut x, mut w) = (taps.x.as_ptr(), panel.weights.as_ptr());
+    for _ in 0..taps.count.min(panel.count) {
+        // SAFETY: `Panels::new`: all 16 floats of row `i < count` lie inside `weights`.
+        let weights = unsafe { [_mm256_loadu_ps(w), _mm256_loadu_ps(w.add(ROW / 2))] };
+        for m in 0..MR {
+            // SAFETY: `Taps::new`: float `m < MR` of row `i < count` lies inside `x`.
+            let pixel = _mm256_set1_ps(unsafe { *x.add(m) });
+            for h in 0..2 {
+                sum[m][h] = _mm256_fmadd_ps(pixel, weights[h], sum[m][h]);
+            }
+        }
+        // Wrapping: after the last row both may point past the end, and are not read again.
+        x = x.wrapping_add(taps.pitch);
+        w = w.wrapping_add(ROW);
+    }
+}
+
+/// Loads 16 floats.
+#[target_feature(enable = "avx512f")]
+#[inline]
+pub(crate) fn load_avx512(from: &[f32; ROW]) -> __m512 {
+    // SAFETY: the array is as long as the register; unaligned loads are allowed.
+    unsafe { _mm512_loadu_ps(from.as_ptr()) }
+}
+
+/// Stores 16 floats.
+#[target_feature(enable = "avx512f")]
+#[inline]
+pub(crate) fn store_avx512(to: &mut [f32; ROW], value: __m512) {
+    // SAFETY: the array is as long as the register; unaligned stores are allowed.
+    unsafe { _mm512_storeu_ps(to.as_mut_ptr(), value) }
+}
+
+/// Loads 16 floats as two registers.
+#[target_feature(enable = "avx")]
+#[inline]
+pub(crate) fn load_avx(from: &[f32; ROW]) -> [__m256; 2] {
+    // SAFETY: the array is as long as two registers; unaligned loads are allowed.
+    unsafe { [_mm256_loadu_ps(from.as_ptr()), _mm256_loadu_ps(from.as_ptr().add(ROW / 2))] }
+}
+
+/// Stores two registers as 16 floats.
+#[target_feature(enable = "avx")]
+#[inline]
+pub(crate) fn store_avx(to: &mut [f32; ROW], value: [__m256; 2]) {
+    // SAFETY: the array is as long as two registers; unaligned stores are allowed.
+    unsafe {
+        _mm256_storeu_ps(to.as_mut_ptr(), value[0]);
+        _mm256_storeu_ps(to.as_mut_ptr().add(ROW / 2), value[1]);
+    }
+}

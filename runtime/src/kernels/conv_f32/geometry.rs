@@ -1,0 +1,292 @@
+//! [`Geometry`]: every number that a kernel derives from the shape of a convolution, and the
+//! lengths that the layout demands of weights, bias and scratch.
+
+use super::NR;
+use crate::dims::{Dims, Hw, Window};
+use crate::step::Border;
+use core::num::NonZeroUsize;
+use core::ops::Range;
+
+/// Panels of 16 output channels in one group: `ceil(out_c / groups / 16)`.
+///
+/// `None` when a number is zero or `groups` does not divide `out_c`.
+pub fn panels(groups: u32, out_c: u32) -> Option<usize> {
+    Some(per_group(groups, out_c)?.div_ceil(NR))
+}
+
+/// Floats of packed weights: `groups * panels * kh * kw * (in_c / groups) * 16`.
+///
+/// `None` when a number is zero, `groups` does not divide the channels, or the product overflows.
+pub fn weights_len(window: &Window, groups: u32, in_c: u32, out_c: u32) -> Option<usize> {
+    let Hw { h, w } = window.kernel;
+    let row = per_group(groups, in_c)?.checked_mul(NR)?;
+    let panel = row.checked_mul(nonzero(h)?)?.checked_mul(nonzero(w)?)?;
+    panel.checked_mul(panels(groups, out_c)?)?.checked_mul(nonzero(groups)?)
+}
+
+/// Floats of bias vectors: `border classes * groups * panels * 16`. Slopes: the same without
+/// classes.
+///
+/// `None` when a number is zero, `groups` does not divide `out_c`, or the product overflows.
+pub fn bias_len(border: Border, groups: u32, out_c: u32) -> Option<usize> {
+    let (rows, columns) = border.classes();
+    let vector = panels(groups, out_c)?.checked_mul(nonzero(groups)?)?.checked_mul(NR)?;
+    vector.checked_mul(nonzero(rows)?)?.checked_mul(nonzero(columns)?)
+}
+
+/// Floats of scratch that hold the staged input rows of `rows` output rows:
+/// `staged rows * in_c * phases * columns` with
+///
+/// * `staged rows = min((rows - 1) * stride.h + extent.h, input.h)`,
+/// * `extent = (kernel - 1) * dilation + 1` an axis,
+/// * `phases = min(stride.w, extent.w)`: a staged channel keeps the columns of each stride residue
+///   apart, so that neighbouring output pixels read neighbouring floats,
+/// * `columns = output.w + (extent.w - 1) / stride.w`, rounded down.
+///
+/// `None` when `rows` is zero, `output` does not follow from `input`, or a number overflows.
+pub fn scratch_len(window: &Window, input: Dims, output: Dims, rows: u32) -> Option<usize> {
+    Some(Geometry::new(window, 1, Border::default(), input, output)?.scratch_len(nonzero(rows)?))
+}
+
+fn nonzero(n: u32) -> Option<usize> {
+    usize::try_from(n).ok().filter(|&n| n > 0)
+}
+
+fn per_group(groups: u32, channels: u32) -> Option<usize> {
+    let (groups, channels) = (nonzero(groups)?, nonzero(channels)?);
+    (channels.checked_rem(groups)? == 0).then_some(channels.checked_div(groups)?)
+}
+
+/// Shape of a feature map as indices.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Map {
+    pub(super) h: usize,
+    pub(super) w: usize,
+    pub(super) c: usize,
+}
+
+impl Map {
+    /// `None` when a dimension is zero or the map does not fit the address space.
+    fn new(dims: Dims) -> Option<Self> {
+        dims.elements()?.checked_mul(size_of::<f32>())?;
+        Some(Self { h: nonzero(dims.h)?, w: nonzero(dims.w)?, c: nonzero(dims.c)? })
+    }
+}
+
+/// One axis of the window.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Axis {
+    pub(super) taps: usize,
+    pub(super) stride: NonZeroUsize,
+    dilation: usize,
+    /// Padding before the first pixel.
+    pad: usize,
+    /// Input pixels under the window: `(taps - 1) * dilation + 1`.
+    pub(super) extent: usize,
+    /// Border classes before and after the class of the middle, and where the latter begin.
+    classes: (usize, usize, usize),
+}
+
+impl Axis {
+    fn new(taps: u32, stride: u32, dilation: u32, pad: u32) -> Option<Self> {
+        let (taps, dilation) = (nonzero(taps)?, nonzero(dilation)?);
+        let extent = (taps - 1).checked_mul(dilation)?.checked_add(1)?;
+        let stride = NonZeroUsize::new(nonzero(stride)?)?;
+        let pad = usize::try_from(pad).ok()?;
+        Some(Self { taps, stride, dilation, pad, extent, classes: (0, 0, 0) })
+    }
+
+    /// `None` when the classes at both ends overlap on an output of `len`.
+    fn with_border(self, before: u32, after: u32, len: usize) -> Option<Self> {
+        let (before, after) = (usize::try_from(before).ok()?, usize::try_from(after).ok()?);
+        let last = len.checked_sub(after)?;
+        (before <= last).then_some(Self { classes: (before, after, last), ..self })
+    }
+
+    /// Distance of a tap from the first one.
+    #[inline]
+    pub(super) fn tap(&self, k: usize) -> usize {
+        k * self.dilation
+    }
+
+    /// Where the window of output pixel `at` begins, counted from the start of the padding.
+    #[inline]
+    pub(super) fn window(&self, at: usize) -> usize {
+        at * self.stride.get()
+    }
+
+    /// The input pixel that tap `k` of output pixel `at` reads, if it is one of `len`.
+    #[inline]
+    pub(super) fn input(&self, at: usize, k: usize, len: usize) -> Option<usize> {
+        (self.window(at) + self.tap(k)).checked_sub(self.pad).filter(|&i| i < len)
+    }
+
+    /// The taps of output pixel `at` that read one of `len` input pixels. Always one run.
+    #[inline]
+    pub(super) fn taps_inside(&self, at: usize, len: usize) -> Range<usize> {
+        let inside = |&k: &usize| self.input(at, k, len).is_some();
+        let first = (0..self.taps).find(inside).unwrap_or(0);
+        let count = (first..self.taps).take_while(inside).count();
+        first..first + count
+    }
+
+    /// Input pixels, of `len`, under the windows of output pixels `at`.
+    pub(super) fn inputs(&self, at: &Range<usize>, len: usize) -> Range<usize> {
+        let last = self.window(at.end.saturating_sub(1)) + self.extent;
+        let end = last.saturating_sub(self.pad).min(len);
+        self.window(at.start).saturating_sub(self.pad).min(end)..end
+    }
+
+    /// Whether any tap of any window reads input pixel `i` (no when a stride skips it).
+    pub(super) fn reads(&self, i: usize) -> bool {
+        self.dilation > 1 || (i + self.pad) % self.stride < self.taps
+    }
+
+    /// Class of output pixel `at`.
+    #[inline]
+    pub(super) fn class(&self, at: usize) -> usize {
+        let (before, _, last) = self.classes;
+        if at < before { at } else { before + (at + 1).saturating_sub(last) }
+    }
+
+    fn class_count(&self) -> usize {
+        self.classes.0 + 1 + self.classes.1
+    }
+}
+
+/// The shape of one convolution, proved consistent.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Geometry {
+    pub(super) input: Map,
+    pub(super) output: Map,
+    pub(super) rows: Axis,
+    pub(super) columns: Axis,
+    pub(super) groups: usize,
+    /// Input channels of a group.
+    pub(super) in_c: usize,
+    /// Output channels of a group.
+    pub(super) out_c: usize,
+    /// Panels of a group.
+    pub(super) panels: usize,
+}
+
+impl Geometry {
+    pub(super) fn new(
+        window: &Window,
+        groups: u32,
+        border: Border,
+        input: Dims,
+        output: Dims,
+    ) -> Option<Self> {
+        let Window { kernel, stride, dilation, pad } = window;
+        let derived = window.output(input.h, input.w)?;
+        if derived != (Hw { h: output.h, w: output.w }) {
+            return None;
+        }
+        let rows = Axis::new(kernel.h, stride.h, dilation.h, pad.top)?;
+        let columns = Axis::new(kernel.w, stride.w, dilation.w, pad.left)?;
+        let (in_c, out_c) = (per_group(groups, input.c)?, per_group(groups, output.c)?);
+        let (input, output) = (Map::new(input)?, Map::new(output)?);
+        let geometry = Self {
+            rows: rows.with_border(border.top, border.bottom, output.h)?,
+            columns: columns.with_border(border.left, border.right, output.w)?,
+            groups: nonzero(groups)?,
+            panels: out_c.div_ceil(NR),
+            input,
+            output,
+            in_c,
+            out_c,
+        };
+        let staged = geometry.staged_columns().checked_mul(geometry.phases())?;
+        staged.checked_mul(input.c)?.checked_mul(input.h)?.checked_mul(size_of::<f32>())?;
+        Some(geometry)
+    }
+
+    /// Values in one input row.
+    pub(super) fn input_row(&self) -> usize {
+        self.input.w * self.input.c
+    }
+
+    /// Values in one output row.
+    pub(super) fn output_row(&self) -> usize {
+        self.output.w * self.output.c
+    }
+
+    /// Floats of one panel.
+    pub(super) fn panel_len(&self) -> usize {
+        self.tap_len() * self.rows.taps * self.columns.taps
+    }
+
+    /// Floats of one tap of one panel.
+    pub(super) fn tap_len(&self) -> usize {
+        self.in_c * NR
+    }
+
+    /// Floats of one bias vector.
+    fn bias_vector(&self) -> usize {
+        self.groups * self.panels * NR
+    }
+
+    /// Where the bias of an output pixel begins, panels of all groups in a row.
+    #[inline]
+    pub(super) fn bias_at(&self, row_class: usize, column_class: usize) -> usize {
+        (row_class * self.columns.class_count() + column_class) * self.bias_vector()
+    }
+
+    /// Stride residues that a staged channel keeps apart.
+    pub(super) fn phases(&self) -> usize {
+        self.columns.stride.get().min(self.columns.extent)
+    }
+
+    /// Columns of one phase.
+    pub(super) fn staged_columns(&self) -> usize {
+        self.output.w + (self.columns.extent - 1) / self.columns.stride
+    }
+
+    /// Floats of one staged channel.
+    pub(super) fn pitch(&self) -> usize {
+        self.phases() * self.staged_columns()
+    }
+
+    /// Where tap `kx` of output column 0 lies in a staged channel.
+    #[inline]
+    pub(super) fn staged_tap(&self, kx: usize) -> usize {
+        let (at, stride) = (self.columns.tap(kx), self.columns.stride);
+        at % stride * self.staged_columns() + at / stride
+    }
+
+    /// The columns of a staged phase that lie inside the picture.
+    pub(super) fn staged_inside(&self, phase: usize) -> Range<usize> {
+        let Axis { stride, pad, .. } = self.columns;
+        let count = |pixels: usize| (pixels + stride.get() - 1).saturating_sub(phase) / stride;
+        let end = count(pad + self.input.w).min(self.staged_columns());
+        count(pad).min(end)..end
+    }
+
+    /// The input column that a staged column of a phase holds.
+    pub(super) fn staged_source(&self, phase: usize, at: usize) -> Option<usize> {
+        (self.columns.window(at) + phase)
+            .checked_sub(self.columns.pad)
+            .filter(|&x| x < self.input.w)
+    }
+
+    /// Floats of one staged row.
+    pub(super) fn staged_row(&self) -> usize {
+        self.input.c * self.pitch()
+    }
+
+    /// [`scratch_len`]; saturates where that many rows cannot exist.
+    pub(super) fn scratch_len(&self, rows: usize) -> usize {
+        let steps = rows.saturating_sub(1).saturating_mul(self.rows.stride.get());
+        steps.saturating_add(self.rows.extent).min(self.input.h) * self.staged_row()
+    }
+
+    /// Most output rows whose input rows `scratch` floats can hold.
+    pub(super) fn rows_in(&self, scratch: usize) -> usize {
+        let slots = scratch.checked_div(self.staged_row()).unwrap_or(0);
+        if slots >= self.input.h {
+            return self.output.h;
+        }
+        slots.checked_sub(self.rows.extent).map_or(0, |free| free / self.rows.stride + 1)
+    }
+}

@@ -1,0 +1,46 @@
+//! How an output row is cut into tiles, and panels into blocks: the sizes that cost the fewest
+//! multiply-adds, tails included.
+
+/// Most pixels of a tile of 1, 2, .. panels: what the register file holds.
+pub(super) type Menu = [usize];
+
+/// One tile: `pixels` neighbouring pixels from `column` on, by `panels` panels.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Tile {
+    pub(super) column: usize,
+    pub(super) pixels: usize,
+    pub(super) panels: usize,
+}
+
+/// Cuts a row of `width` pixels into nearly equal tiles: 16 is 8 + 8 rather than 14 + 2.
+pub(super) fn tiles(width: usize, panels: usize, menu: &Menu) -> impl Iterator<Item = Tile> {
+    let most = panels.checked_sub(1).and_then(|at| menu.get(at)).copied().unwrap_or(1).max(1);
+    let mut column = 0;
+    core::iter::from_fn(move || {
+        let left = width - column;
+        let pixels = left.checked_div(left.div_ceil(most))?;
+        let tile = Tile { column, pixels, panels };
+        column += pixels;
+        Some(tile)
+    })
+}
+
+/// How many panels a block has: the best for a group of `panels` whose rows have `width` pixels.
+pub(super) fn panels_per_block(width: usize, panels: usize, menu: &Menu) -> usize {
+    let cost = |block: usize| {
+        let (whole, rest) = (panels / block.max(1), panels % block.max(1));
+        whole * row_cost(width, block, menu) + row_cost(width, rest, menu)
+    };
+    (1..=menu.len().min(panels)).rev().min_by_key(|&block| cost(block)).unwrap_or(1)
+}
+
+/// Cost of one block at one output row, in multiply-adds of one register an input channel.
+fn row_cost(width: usize, panels: usize, menu: &Menu) -> usize {
+    if panels == 0 { 0 } else { tiles(width, panels, menu).map(tile_cost).sum() }
+}
+
+/// One multiply-add a pixel and panel, at least [`LATENCY`], and a bit for the tile itself.
+fn tile_cost(tile: Tile) -> usize {
+    const LATENCY: usize = 8; // 4 cycles until a sum can be added to again, 2 units
+    (tile.pixels * tile.panels).max(LATENCY) + 1
+}
