@@ -5,7 +5,8 @@
 
 use crate::tensor::{Tensor, elements};
 
-const MAGIC: &[u8; 6] = b"\x93NUMPY";
+/// What every file begins with.
+pub const MAGIC: &[u8; 6] = b"\x93NUMPY";
 
 /// Values begin at a multiple of this, as NumPy writes them.
 const ALIGN: usize = 64;

@@ -1,0 +1,17 @@
+#!/bin/sh
+# Everything that must pass before a commit, on Debian 12 with Rust. Ends with the tests' own summary.
+set -eu
+cd "$(dirname "$0")/.."
+
+step() {
+    printf '\n=== %s\n' "$*" >&2
+    "$@"
+}
+
+step sh tests/setup.sh
+step cargo fmt --all --check
+step cargo clippy --workspace --all-targets -- -D warnings
+RUSTDOCFLAGS='-D warnings' step cargo doc --workspace --no-deps
+step cargo deny --all-features check bans licenses sources
+step sh tests/firmware.sh
+step cargo test --workspace --no-fail-fast

@@ -1,0 +1,33 @@
+#!/bin/sh
+# Installs what the tests need on Debian 12 and leaves alone what is there. As root, or with sudo.
+set -eu
+
+packages="
+gcc libc6-dev
+dataset-fashion-mnist
+qemu-system-arm
+binutils-arm-none-eabi
+rustc-web rust-web-src
+"
+
+missing=
+for package in $packages; do
+    status=$(dpkg-query -W -f='${db:Status-Status}' "$package" 2>/dev/null || true)
+    [ "$status" = installed ] || missing="$missing $package"
+done
+if [ -n "$missing" ]; then
+    sudo=
+    [ "$(id -u)" -eq 0 ] || sudo=sudo
+    $sudo apt-get update
+    # shellcheck disable=SC2086 # one argument a package
+    $sudo env DEBIAN_FRONTEND=noninteractive apt-get install -y --no-install-recommends $missing
+fi
+
+for component in rustfmt clippy; do
+    cargo "${component#rust}" --version >/dev/null 2>&1 || rustup component add "$component"
+done
+
+if ! cargo deny --version >/dev/null 2>&1; then
+    echo "building cargo-deny, once (it checks licences, sources and who may use which crate)" >&2
+    cargo install cargo-deny --locked
+fi
