@@ -1,2 +1,4 @@
 //! What the tests share: random numbers, model generators, the data set, guard bytes.
 #![forbid(unsafe_code)]
+
+pub mod conv_cases;
