@@ -3,3 +3,4 @@
 
 mod arch;
 pub mod conv_f32;
+pub mod depthwise_f32;

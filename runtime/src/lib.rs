@@ -14,8 +14,18 @@
 #[cfg(feature = "std")]
 extern crate std;
 
+#[cfg(target_endian = "big")]
+compile_error!("weights are used where they lie: only little-endian machines are supported");
+
 pub mod cpu;
 pub mod dims;
+mod error;
 pub mod kernels;
+pub mod model;
 pub mod span;
 pub mod step;
+
+pub use cpu::Cpu;
+pub use error::{FormatError, PortFault, Region, Role, SectionFault, StepFault};
+pub use model::header::arena_len;
+pub use model::{Aligned, Model, Port};

@@ -2,3 +2,4 @@
 #![forbid(unsafe_code)]
 
 pub mod conv_cases;
+pub mod strand_builder;

@@ -1,0 +1,266 @@
+//! [`FormatError`] and [`SessionError`]: every way in which bytes or memory can be unfit.
+//!
+//! Small `Copy` enums with the number that helps; `Display` says what to do next where that is
+//! not plain. After [`Session::new`](crate::Session::new) nothing can fail.
+
+pub use crate::model::check::{Role, StepFault};
+use crate::model::header::{VERSION, Version};
+pub use crate::model::port::PortFault;
+pub use crate::model::section::SectionFault;
+use crate::model::section::SectionKind;
+use core::fmt;
+
+/// A part of a file that has a checksum of its own.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Region {
+    /// The first 64 bytes.
+    Header,
+    /// The section table.
+    SectionTable,
+    /// The section of this kind.
+    Section(u32),
+}
+
+impl fmt::Display for Region {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Header => f.write_str("the header"),
+            Self::SectionTable => f.write_str("the section table"),
+            Self::Section(kind) => match SectionKind::from_number(*kind) {
+                Some(kind) => write!(f, "section {kind:?}"),
+                None => write!(f, "the section of unknown kind {kind}"),
+            },
+        }
+    }
+}
+
+/// Why bytes are not a network that this runtime can execute.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum FormatError {
+    /// The bytes do not start at an address that is a multiple of 64.
+    Misaligned,
+    /// The magic is missing.
+    NotStrand,
+    /// Another version of the format.
+    Version {
+        /// What the file says.
+        found: Version,
+    },
+    /// Fewer bytes than there must be.
+    Truncated {
+        /// Bytes that there must be.
+        needed: u32,
+        /// Bytes that there are.
+        found: usize,
+    },
+    /// More bytes than the header declares.
+    TooLong {
+        /// Bytes that the header declares.
+        declared: u32,
+        /// Bytes that there are.
+        found: usize,
+    },
+    /// A checksum is wrong.
+    Checksum {
+        /// Of what.
+        region: Region,
+    },
+    /// A reserved byte of the header is set.
+    Reserved {
+        /// Where.
+        offset: usize,
+    },
+    /// A part of the arena is no multiple of 64 bytes.
+    ArenaUnaligned,
+    /// The section table does not fit the file.
+    TableTooLong {
+        /// Entries that the header declares.
+        sections: u32,
+    },
+    /// An entry of the section table is wrong.
+    Section {
+        /// Which, from 0.
+        index: usize,
+        /// What is wrong.
+        fault: SectionFault,
+    },
+    /// There are bytes behind the last section.
+    UnlistedBytes {
+        /// First such byte.
+        offset: u32,
+    },
+    /// A section that every file has is missing.
+    MissingSection {
+        /// Which.
+        kind: SectionKind,
+    },
+    /// The weights are no whole number of f32.
+    WeightsLength,
+    /// A step is wrong.
+    Step {
+        /// Which, from 0.
+        index: usize,
+        /// What is wrong.
+        fault: StepFault,
+    },
+    /// The plan holds another number of steps than the header declares.
+    StepCount {
+        /// Steps that the header declares.
+        declared: u32,
+        /// Steps that the plan holds; one more than declared where bytes are left over.
+        found: usize,
+    },
+    /// The steps need another number of multiply-accumulates than the header declares.
+    Macs {
+        /// What the header declares.
+        declared: u64,
+        /// What the steps need.
+        computed: u64,
+    },
+    /// A port is wrong.
+    Port {
+        /// Which, from 0, inputs first.
+        index: usize,
+        /// What is wrong.
+        fault: PortFault,
+    },
+    /// No input, or no output.
+    NoPorts,
+    /// The step names cannot be decoded, or are not as many as the steps.
+    Names,
+}
+
+impl fmt::Display for FormatError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match *self {
+            Self::Misaligned => f.write_str(
+                "the bytes must start at a multiple of 64: use include_strand!, or map the file",
+            ),
+            Self::NotStrand => {
+                f.write_str("not a .strand file; `unbraid convert` makes one from ONNX")
+            }
+            Self::Version { found } => write!(
+                f,
+                "format version {}.{}, this runtime reads {}.{}: convert again, or use the runtime of that version",
+                found.major, found.minor, VERSION.major, VERSION.minor
+            ),
+            Self::Truncated { needed, found } => {
+                write!(f, "cut off: {found} of {needed} bytes; copy the file again")
+            }
+            Self::TooLong { declared, found } => {
+                write!(f, "{found} bytes where the header declares {declared}; copy the file again")
+            }
+            Self::Checksum { region } => {
+                write!(f, "the checksum of {region} is wrong: damaged; copy the file again")
+            }
+            Self::Reserved { offset } => write!(f, "reserved byte {offset} is set"),
+            Self::ArenaUnaligned => f.write_str("a part of the arena is no multiple of 64 bytes"),
+            Self::TableTooLong { sections } => {
+                write!(f, "no room for {sections} section table entries")
+            }
+            Self::Section { index, fault } => write!(f, "section table entry {index}: {fault}"),
+            Self::UnlistedBytes { offset } => {
+                write!(f, "bytes behind the last section, at {offset}")
+            }
+            Self::MissingSection { kind } => write!(f, "section {kind:?} is missing"),
+            Self::WeightsLength => f.write_str("the weights are no whole number of f32"),
+            Self::Step { index, fault } => write!(f, "step {index}: {fault}"),
+            Self::StepCount { declared, found } => {
+                write!(f, "the header declares {declared} steps, the plan holds {found}")
+            }
+            Self::Macs { declared, computed } => {
+                write!(
+                    f,
+                    "the header declares {declared} multiply-accumulates, the steps need {computed}"
+                )
+            }
+            Self::Port { index, fault } => write!(f, "port {index}: {fault}"),
+            Self::NoPorts => f.write_str("a network needs an input and an output"),
+            Self::Names => f.write_str("the step names cannot be decoded or are not one a step"),
+        }
+    }
+}
+
+impl core::error::Error for FormatError {}
+
+impl fmt::Display for SectionFault {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match *self {
+            Self::Reserved => f.write_str("a reserved bit is set"),
+            Self::Misplaced { expected } => write!(f, "must start at byte {expected}"),
+            Self::OutOfFile => f.write_str("ends behind the end of the file"),
+            Self::Padding => f.write_str("the bytes before it are not zero"),
+            Self::Duplicate => f.write_str("a second section of its kind"),
+            Self::Unknown { kind } => {
+                write!(f, "required section of unknown kind {kind}: a newer runtime is needed")
+            }
+            Self::WrongFlag => f.write_str("marked required or optional against its kind"),
+        }
+    }
+}
+
+impl fmt::Display for PortFault {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Undecodable => "cannot be decoded",
+            Self::Name => "the name is empty or has control characters",
+            Self::Order => "an input behind an output",
+            Self::Operand => {
+                "its bytes are not aligned, not in the arena, or not as many as its dims demand"
+            }
+            Self::Shape => "rank, shape and dims do not agree",
+        })
+    }
+}
+
+impl fmt::Display for Role {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Input => "input",
+            Self::Output => "output",
+            Self::Other => "second summand",
+            Self::Weights => "weights",
+            Self::Bias => "bias",
+            Self::Slopes => "slopes",
+            Self::Scale => "scale",
+            Self::Shift => "shift",
+        })
+    }
+}
+
+impl fmt::Display for StepFault {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match *self {
+            Self::Undecodable => f.write_str("cannot be decoded"),
+            Self::Unaligned { role } => write!(f, "{role} does not start at a multiple of 64"),
+            Self::OutOfBounds { role } => write!(f, "{role} ends outside its part of memory"),
+            Self::Length { role, expected } => write!(f, "{role} must have {expected} bytes"),
+            Self::Empty { role } => {
+                write!(f, "{role} has no elements, or more than can be addressed")
+            }
+            Self::Overlap { role } => write!(f, "output overlaps {role}"),
+            Self::Shape { expected } => {
+                write!(
+                    f,
+                    "output must be {} x {} x {} (h, w, c)",
+                    expected.h, expected.w, expected.c
+                )
+            }
+            Self::SummandShape => f.write_str("the summands differ in shape"),
+            Self::Channels => f.write_str("the channels do not fit the output's"),
+            Self::Window => f.write_str("the window has a zero field or does not fit the input"),
+            Self::Groups => {
+                f.write_str("the groups do not divide the channels, or not as the layout demands")
+            }
+            Self::Border => f.write_str("more border classes than output rows or columns"),
+            Self::Activation => {
+                f.write_str("the activation has a bound or slope that is no number")
+            }
+            Self::Scratch { needed } => {
+                write!(f, "scratch must be at least {needed} bytes and at most the header's")
+            }
+            Self::Macs => f.write_str("the number of multiply-accumulates overflows"),
+        }
+    }
+}

@@ -1,0 +1,294 @@
+//! [`Model`]: the bytes of a `.strand` file, proved (`FORMAT.md` is the spec).
+//!
+//! [`Model::new`] checks everything that memory safety and termination stand on: header, section
+//! table, plan, ports, and every span and shape in them. The weights are used where they lie;
+//! only [`Model::verify`] reads them all, because flash is slow and wrong weights are merely wrong.
+#![deny(
+    clippy::indexing_slicing,
+    clippy::arithmetic_side_effects,
+    clippy::as_conversions,
+    clippy::unwrap_used
+)]
+
+pub(crate) mod check;
+pub mod header;
+pub mod port;
+pub mod section;
+
+use crate::error::{FormatError, Region};
+use crate::span::Span;
+use crate::step::{Activation, Op, Step};
+pub use check::macs;
+use check::{Bounds, Role, StepFault};
+use core::fmt;
+pub use header::Header;
+pub use port::Port;
+use port::{PortFault, Ports};
+use section::{SectionKind, Table};
+
+/// Every section, every span, the file's bytes and the arena start at multiples of this many bytes.
+pub const ALIGN: u32 = 64;
+
+/// Larger tables are worth their flash only where there is a lot of it; the sums are the same.
+#[cfg(feature = "std")]
+type CrcTables = crc::Table<16>;
+#[cfg(not(feature = "std"))]
+type CrcTables = crc::Table<1>;
+
+static CRC: crc::Crc<u32, CrcTables> = crc::Crc::<u32, CrcTables>::new(&crc::CRC_32_ISO_HDLC);
+
+/// CRC-32/ISO-HDLC (that of zip and PNG), the checksum of everything in a file.
+pub fn crc32(bytes: &[u8]) -> u32 {
+    CRC.checksum(bytes)
+}
+
+/// A proved network. Borrows the file's bytes and copies none of them.
+#[derive(Clone, Copy)]
+pub struct Model<'m> {
+    header: Header,
+    table: Table<'m>,
+    plan: &'m [u8],
+    ports: &'m [u8],
+    names: &'m [u8],
+    weights: &'m [f32],
+}
+
+impl<'m> Model<'m> {
+    /// Proves the bytes of a whole file, except for the values of the weights.
+    ///
+    /// # Errors
+    ///
+    /// The first thing found wrong. `bytes` must start at a multiple of 64, as
+    /// [`include_strand!`](crate::include_strand) and mapped files do.
+    pub fn new(bytes: &'m [u8]) -> Result<Self, FormatError> {
+        if !bytes.as_ptr().addr().is_multiple_of(64) {
+            return Err(FormatError::Misaligned);
+        }
+        let header = Header::read(bytes)?;
+        let table = Table::read(bytes, &header)?;
+        let weights = table.require(SectionKind::Weights, false)?;
+        let model = Self {
+            header,
+            table,
+            plan: table.require(SectionKind::Plan, true)?,
+            ports: table.require(SectionKind::Ports, true)?,
+            names: table.find(SectionKind::Names, true)?.unwrap_or(&[]),
+            weights: bytemuck::try_cast_slice(weights).map_err(|_| FormatError::WeightsLength)?,
+        };
+        model.arena_len(1).ok_or(FormatError::ArenaUnaligned)?;
+        model.check_steps()?;
+        model.check_ports()?;
+        model.check_names()?;
+        Ok(model)
+    }
+
+    /// Proves the checksum of every section, the weights included.
+    ///
+    /// # Errors
+    ///
+    /// [`FormatError::Checksum`] with the first section that is damaged.
+    pub fn verify(&self) -> Result<(), FormatError> {
+        self.table.verify()
+    }
+
+    /// What the first 64 bytes say.
+    pub fn header(&self) -> &Header {
+        &self.header
+    }
+
+    /// Bytes of arena that a session with `workers` workers needs; `None` if no address space
+    /// could hold them.
+    pub fn arena_len(&self, workers: usize) -> Option<usize> {
+        header::arena_bytes(self.header.arena_base, self.header.scratch_per_worker, workers)
+    }
+
+    /// The steps in order of execution.
+    pub fn steps(&self) -> Steps<'m> {
+        Steps { rest: self.plan }
+    }
+
+    /// The network's inputs, in ONNX order.
+    pub fn inputs(&self) -> impl Iterator<Item = Port<'m>> + use<'m> {
+        Ports { rest: self.ports }.filter(|port| !port.is_output)
+    }
+
+    /// The network's outputs, in ONNX order.
+    pub fn outputs(&self) -> impl Iterator<Item = Port<'m>> + use<'m> {
+        Ports { rest: self.ports }.filter(|port| port.is_output)
+    }
+
+    /// The name of each step, for profiles; nothing if the file has none.
+    pub fn names(&self) -> Names<'m> {
+        Names { rest: self.names }
+    }
+
+    /// The content of an optional section that this crate has no use for itself.
+    ///
+    /// # Errors
+    ///
+    /// [`FormatError::Checksum`] if it is damaged.
+    pub fn section(&self, kind: SectionKind) -> Result<Option<&'m [u8]>, FormatError> {
+        self.table.find(kind, true)
+    }
+
+    /// Values of the weights section, where they lie. Empty for a span of no step of this model.
+    #[inline]
+    pub fn weights_f32(&self, span: Span) -> &'m [f32] {
+        span.values().and_then(|range| self.weights.get(range)).unwrap_or(&[])
+    }
+
+    /// Number of values in the weights that the ONNX graph would count as parameters: without
+    /// the padding of layouts, and one bias vector a layer.
+    pub fn params(&self) -> u64 {
+        self.steps().fold(0, |sum, step| sum.saturating_add(params(&step)))
+    }
+
+    fn check_steps(&self) -> Result<(), FormatError> {
+        let bounds = Bounds::new(&self.header, self.weights);
+        let mut steps = self.steps();
+        let (mut index, mut macs) = (0usize, 0u64);
+        while !steps.rest.is_empty() {
+            let step = steps.next().ok_or(StepFault::Undecodable);
+            let more = step.and_then(|step| bounds.check(&step));
+            let more = more.map_err(|fault| FormatError::Step { index, fault })?;
+            macs = macs.saturating_add(more);
+            index = index.saturating_add(1);
+        }
+        let Header { step_count: declared, macs: declared_macs, .. } = self.header;
+        if usize::try_from(declared) != Ok(index) {
+            return Err(FormatError::StepCount { declared, found: index });
+        }
+        if macs != declared_macs {
+            return Err(FormatError::Macs { declared: declared_macs, computed: macs });
+        }
+        Ok(())
+    }
+
+    fn check_ports(&self) -> Result<(), FormatError> {
+        let bounds = Bounds::new(&self.header, self.weights);
+        let mut ports = Ports { rest: self.ports };
+        let (mut index, mut inputs, mut outputs) = (0usize, false, false);
+        while !ports.rest.is_empty() {
+            let port = ports.next().ok_or(PortFault::Undecodable);
+            let checked = port.and_then(|port| check_port(&port, &bounds, outputs).map(|()| port));
+            let port = checked.map_err(|fault| FormatError::Port { index, fault })?;
+            inputs |= !port.is_output;
+            outputs |= port.is_output;
+            index = index.saturating_add(1);
+        }
+        if inputs && outputs { Ok(()) } else { Err(FormatError::NoPorts) }
+    }
+
+    fn check_names(&self) -> Result<(), FormatError> {
+        if self.names.is_empty() {
+            return Ok(());
+        }
+        let mut names = self.names();
+        let mut count = 0u32;
+        while !names.rest.is_empty() {
+            names.next().filter(|name| is_name(name)).ok_or(FormatError::Names)?;
+            count = count.saturating_add(1);
+        }
+        if count == self.header.step_count { Ok(()) } else { Err(FormatError::Names) }
+    }
+}
+
+/// The header: the bytes would fill screens.
+impl fmt::Debug for Model<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Model").field("header", &self.header).finish_non_exhaustive()
+    }
+}
+
+fn check_port(port: &Port<'_>, bounds: &Bounds, outputs: bool) -> Result<(), PortFault> {
+    if !is_name(port.name) {
+        return Err(PortFault::Name);
+    }
+    if outputs && !port.is_output {
+        return Err(PortFault::Order);
+    }
+    bounds.operand(&port.operand, Role::Output).map_err(|_| PortFault::Operand)?;
+    let dims = port.operand.dims;
+    let tail = port.shape.get(usize::from(port.rank)..).ok_or(PortFault::Shape)?;
+    let product = port.axes().iter().try_fold(1u32, |product, &axis| product.checked_mul(axis));
+    let elements = dims.elements().and_then(|elements| u32::try_from(elements).ok());
+    let picture = port.rank != 4 || port.axes() == [1, dims.c, dims.h, dims.w];
+    let agree = product == elements && picture && tail.iter().all(|&axis| axis == 0);
+    if agree { Ok(()) } else { Err(PortFault::Shape) }
+}
+
+/// Printable on a terminal without surprises.
+fn is_name(name: &str) -> bool {
+    !name.is_empty() && !name.chars().any(char::is_control)
+}
+
+fn params(step: &Step) -> u64 {
+    let (input, output) = (step.input.dims, step.output.dims);
+    let c = u64::from(output.c);
+    let slopes = |activation: &Activation| match activation {
+        Activation::PRelu { .. } => c,
+        _ => 0,
+    };
+    // One weight for each multiply-accumulate of one output pixel; the check has computed both.
+    let weights = |pixels: u64| macs(step).and_then(|macs| macs.checked_div(pixels));
+    let (weights, vectors) = match &step.op {
+        Op::Conv(conv) => {
+            let pixels = u64::from(output.h).saturating_mul(u64::from(output.w));
+            (weights(pixels), c.saturating_add(slopes(&conv.activation)))
+        }
+        Op::Linear(linear) => (weights(1), c.saturating_add(slopes(&linear.activation))),
+        Op::ScaleShift { activation, .. } => {
+            (Some(u64::from(input.c)), c.saturating_add(slopes(activation)))
+        }
+        Op::Add { activation, .. } | Op::Activate(activation) => (None, slopes(activation)),
+        _ => (None, 0),
+    };
+    weights.unwrap_or(0).saturating_add(vectors)
+}
+
+/// Decodes the steps of a plan one at a time.
+#[derive(Clone, Debug)]
+pub struct Steps<'m> {
+    rest: &'m [u8],
+}
+
+impl Iterator for Steps<'_> {
+    type Item = Step;
+
+    fn next(&mut self) -> Option<Step> {
+        let (step, rest) = postcard::take_from_bytes(self.rest).ok()?;
+        self.rest = rest;
+        Some(step)
+    }
+}
+
+/// Decodes the names of the steps one at a time.
+#[derive(Clone, Debug)]
+pub struct Names<'m> {
+    rest: &'m [u8],
+}
+
+impl<'m> Iterator for Names<'m> {
+    type Item = &'m str;
+
+    fn next(&mut self) -> Option<&'m str> {
+        let (name, rest) = postcard::take_from_bytes(self.rest).ok()?;
+        self.rest = rest;
+        Some(name)
+    }
+}
+
+/// Bytes at an address that is a multiple of 64; what [`include_strand!`](crate::include_strand) makes.
+#[derive(Clone, Copy, Debug)]
+#[repr(C, align(64))]
+pub struct Aligned<T: ?Sized>(pub T);
+
+/// Like `include_bytes!`, for [`Model::new`]: a `&'static [u8]` at a multiple of 64.
+#[macro_export]
+macro_rules! include_strand {
+    ($path:expr $(,)?) => {{
+        static FILE: &$crate::Aligned<[u8]> = &$crate::Aligned(*::core::include_bytes!($path));
+        const BYTES: &[u8] = &FILE.0;
+        BYTES
+    }};
+}

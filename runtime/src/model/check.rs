@@ -1,0 +1,305 @@
+//! Proves that a step touches only memory that is its own and computes what its shapes say.
+//!
+//! Everything is derived again from the operation and the input's dims; nothing that the file says
+//! twice is believed once. What passes here, the kernels' own bounds checks accept.
+//!
+//! Not proved: that a value read was written before. An unwritten value is an arbitrary f32,
+//! which every operation takes.
+
+use super::{ALIGN, Header};
+use crate::dims::{Dims, Window};
+use crate::kernels::{conv_f32, depthwise_f32};
+use crate::span::Span;
+use crate::step::{Activation, Border, Conv, Layout, Linear, Op, Operand, Step};
+
+/// What a span of a step is for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Role {
+    /// The step's input.
+    Input,
+    /// The step's output.
+    Output,
+    /// Second summand.
+    Other,
+    /// Packed weights.
+    Weights,
+    /// Bias vectors.
+    Bias,
+    /// Slopes of a PReLU.
+    Slopes,
+    /// Factors.
+    Scale,
+    /// Summands of a scale and shift.
+    Shift,
+}
+
+/// What is wrong with a step.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum StepFault {
+    /// The record cannot be decoded.
+    Undecodable,
+    /// A span does not start at a multiple of 64.
+    Unaligned {
+        /// Which.
+        role: Role,
+    },
+    /// A span ends outside the arena or the weights.
+    OutOfBounds {
+        /// Which.
+        role: Role,
+    },
+    /// A span has another length than dims or layout demand.
+    Length {
+        /// Which.
+        role: Role,
+        /// Bytes that it must have.
+        expected: usize,
+    },
+    /// No elements, or more than can be addressed.
+    Empty {
+        /// Which.
+        role: Role,
+    },
+    /// The output overlaps an operand that is read.
+    Overlap {
+        /// Which.
+        role: Role,
+    },
+    /// The output has another shape than input and operation give.
+    Shape {
+        /// The right one.
+        expected: Dims,
+    },
+    /// The summands differ in shape.
+    SummandShape,
+    /// Copied channels that the output does not have.
+    Channels,
+    /// A window that cannot be, or does not fit.
+    Window,
+    /// Groups that do not divide the channels, or that the layout cannot have.
+    Groups,
+    /// More border classes than output rows or columns.
+    Border,
+    /// A bound or slope that is no number, or bounds in the wrong order.
+    Activation,
+    /// Scratch below the layout's minimum, or above the header's.
+    Scratch {
+        /// The minimum in bytes.
+        needed: usize,
+    },
+    /// The number of multiply-accumulates overflows.
+    Macs,
+}
+
+/// The memory that steps may name.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Bounds {
+    /// Bytes of feature maps.
+    pub(super) arena: u32,
+    /// Bytes of scratch of one worker.
+    pub(super) scratch: u32,
+    /// Bytes of the weights section.
+    pub(super) weights: usize,
+}
+
+impl Bounds {
+    pub(super) fn new(header: &Header, weights: &[f32]) -> Self {
+        Self {
+            arena: header.arena_base,
+            scratch: header.scratch_per_worker,
+            weights: size_of_val(weights),
+        }
+    }
+
+    /// Proves one step and counts its multiply-accumulates.
+    pub(super) fn check(&self, step: &Step) -> Result<u64, StepFault> {
+        self.operand(&step.input, Role::Input)?;
+        self.operand(&step.output, Role::Output)?;
+        let in_place = step.op.in_place() && step.output.span == step.input.span;
+        if !in_place && step.output.span.overlaps(step.input.span) {
+            return Err(StepFault::Overlap { role: Role::Input });
+        }
+        let expected = self.op(step)?;
+        if step.output.dims != expected {
+            return Err(StepFault::Shape { expected });
+        }
+        macs(step).ok_or(StepFault::Macs)
+    }
+
+    /// Proves what only this operation has; the dims that its output must have.
+    fn op(&self, step: &Step) -> Result<Dims, StepFault> {
+        let input = step.input.dims;
+        match &step.op {
+            Op::Conv(conv) => self.conv(conv, input, step.output.dims),
+            Op::Linear(linear) => self.linear(linear, input, step.output.dims),
+            Op::MaxPool(window) | Op::AveragePool { window, .. } => slide(window, input, input.c),
+            Op::GlobalAveragePool => Ok(Dims::vector(input.c)),
+            Op::Add { other, activation } => {
+                self.summand(other, step)?;
+                self.activation(activation, channels(input.c)).map(|()| input)
+            }
+            Op::ScaleShift { scale, shift, activation } => {
+                self.weights(*scale, Role::Scale, channels(input.c))?;
+                self.weights(*shift, Role::Shift, channels(input.c))?;
+                self.activation(activation, channels(input.c)).map(|()| input)
+            }
+            Op::Activate(activation) => {
+                self.activation(activation, channels(input.c)).map(|()| input)
+            }
+            Op::Sigmoid | Op::Softmax => Ok(input),
+            Op::CopyChannels { at } => {
+                let room = step.output.dims.c.checked_sub(*at).ok_or(StepFault::Channels)?;
+                let fits = input.c <= room;
+                fits.then_some(Dims { c: step.output.dims.c, ..input }).ok_or(StepFault::Channels)
+            }
+            Op::ToPlanar => {
+                let count = input.elements().and_then(|count| u32::try_from(count).ok());
+                count.map(Dims::vector).ok_or(StepFault::Empty { role: Role::Output })
+            }
+        }
+    }
+
+    fn conv(&self, conv: &Conv, input: Dims, output: Dims) -> Result<Dims, StepFault> {
+        let expected = slide(&conv.window, input, output.c)?;
+        if output != expected {
+            return Err(StepFault::Shape { expected });
+        }
+        check_border(conv, output)?;
+        let sizes = conv_sizes(conv, input, output).ok_or(StepFault::Groups)?;
+        self.weights(conv.weights, Role::Weights, Some(sizes.weights))?;
+        self.weights(conv.bias, Role::Bias, Some(sizes.bias))?;
+        self.activation(&conv.activation, Some(sizes.slopes))?;
+        let needed = sizes.scratch.saturating_mul(4);
+        let enough = usize::try_from(conv.scratch).is_ok_and(|scratch| scratch >= needed);
+        if !enough || conv.scratch > self.scratch {
+            return Err(StepFault::Scratch { needed });
+        }
+        Ok(expected)
+    }
+
+    fn linear(&self, linear: &Linear, input: Dims, output: Dims) -> Result<Dims, StepFault> {
+        let bias = conv_f32::bias_len(Border::default(), 1, output.c);
+        let inputs = input.elements().and_then(|inputs| u32::try_from(inputs).ok());
+        let weights =
+            inputs.and_then(|inputs| conv_f32::weights_len(&Window::POINT, 1, inputs, output.c));
+        self.weights(linear.weights, Role::Weights, weights)?;
+        self.weights(linear.bias, Role::Bias, bias)?;
+        self.activation(&linear.activation, bias)?;
+        Ok(Dims::vector(output.c))
+    }
+
+    fn summand(&self, other: &Operand, step: &Step) -> Result<(), StepFault> {
+        self.operand(other, Role::Other)?;
+        if other.dims != step.input.dims {
+            return Err(StepFault::SummandShape);
+        }
+        if step.output.span.overlaps(other.span) {
+            return Err(StepFault::Overlap { role: Role::Other });
+        }
+        Ok(())
+    }
+
+    /// A feature map: aligned, in the arena, as long as its dims demand.
+    pub(super) fn operand(&self, operand: &Operand, role: Role) -> Result<(), StepFault> {
+        let elements = operand.dims.elements().filter(|&elements| elements > 0);
+        let bytes = elements.and_then(|elements| elements.checked_mul(4));
+        let expected = bytes.ok_or(StepFault::Empty { role })?;
+        let arena = usize::try_from(self.arena).unwrap_or(0);
+        check_span(operand.span, role, expected, arena)
+    }
+
+    /// `len` values of the weights section; `None` is more than can be addressed.
+    fn weights(&self, span: Span, role: Role, len: Option<usize>) -> Result<(), StepFault> {
+        let bytes = len.and_then(|len| len.checked_mul(4));
+        check_span(span, role, bytes.ok_or(StepFault::Empty { role })?, self.weights)
+    }
+
+    fn activation(&self, activation: &Activation, slopes: Option<usize>) -> Result<(), StepFault> {
+        match *activation {
+            Activation::None => Ok(()),
+            Activation::Clamp { lo, hi } if lo <= hi => Ok(()),
+            Activation::LeakyRelu { slope } if slope.is_finite() => Ok(()),
+            Activation::PRelu { slopes: span } => self.weights(span, Role::Slopes, slopes),
+            _ => Err(StepFault::Activation),
+        }
+    }
+}
+
+fn check_span(span: Span, role: Role, expected: usize, room: usize) -> Result<(), StepFault> {
+    let range = span.range().ok_or(StepFault::OutOfBounds { role })?;
+    if range.len() != expected {
+        return Err(StepFault::Length { role, expected });
+    }
+    if !span.offset.is_multiple_of(ALIGN) {
+        return Err(StepFault::Unaligned { role });
+    }
+    if range.end > room {
+        return Err(StepFault::OutOfBounds { role });
+    }
+    Ok(())
+}
+
+fn check_border(conv: &Conv, output: Dims) -> Result<(), StepFault> {
+    let border = conv.border;
+    let fits = |lo: u32, hi: u32, len: u32| lo.checked_add(hi).is_some_and(|sum| sum <= len);
+    let fits =
+        fits(border.top, border.bottom, output.h) && fits(border.left, border.right, output.w);
+    if fits { Ok(()) } else { Err(StepFault::Border) }
+}
+
+/// Output dims of a window over `input`, with `c` channels.
+fn slide(window: &Window, input: Dims, c: u32) -> Result<Dims, StepFault> {
+    let hw = window.output(input.h, input.w).ok_or(StepFault::Window)?;
+    Ok(Dims { h: hw.h, w: hw.w, c })
+}
+
+fn channels(c: u32) -> Option<usize> {
+    usize::try_from(c).ok()
+}
+
+/// Lengths, in values, that the layout of a convolution demands.
+struct ConvSizes {
+    weights: usize,
+    bias: usize,
+    slopes: usize,
+    scratch: usize,
+}
+
+/// `None` where the groups do not fit, or a length cannot be addressed.
+fn conv_sizes(conv: &Conv, input: Dims, output: Dims) -> Option<ConvSizes> {
+    let Conv { window, groups, border, .. } = conv;
+    match conv.layout {
+        Layout::F32Nr16 => Some(ConvSizes {
+            weights: conv_f32::weights_len(window, *groups, input.c, output.c)?,
+            bias: conv_f32::bias_len(*border, *groups, output.c)?,
+            slopes: conv_f32::bias_len(Border::default(), *groups, output.c)?,
+            scratch: conv_f32::scratch_len(window, input, output, 1)?,
+        }),
+        Layout::F32Dw16 if input.c == output.c && *groups == input.c => Some(ConvSizes {
+            weights: depthwise_f32::weights_len(window, output.c)?,
+            bias: depthwise_f32::bias_len(*border, output.c)?,
+            slopes: depthwise_f32::bias_len(Border::default(), output.c)?,
+            scratch: 0,
+        }),
+        Layout::F32Dw16 => None,
+    }
+}
+
+/// Multiply-accumulates: one for each weight and output value that it takes part in, padding
+/// included. Operations without weights have none. `None` when the number overflows.
+pub fn macs(step: &Step) -> Option<u64> {
+    let product = |factors: &[u32]| {
+        factors.iter().try_fold(1u64, |product, &factor| product.checked_mul(factor.into()))
+    };
+    let (input, output) = (step.input.dims, step.output.dims);
+    match &step.op {
+        Op::Conv(conv) => {
+            let kernel = conv.window.kernel;
+            let depth = input.c.checked_div(conv.groups)?;
+            product(&[output.h, output.w, output.c, kernel.h, kernel.w, depth])
+        }
+        Op::Linear(_) => product(&[input.h, input.w, input.c, output.c]),
+        _ => Some(0),
+    }
+}
