@@ -1,1 +1,162 @@
-//! ONNX file → [`Graph`](crate::graph::Graph).
+//! ONNX file → [`Graph`]: names, operator versions, layouts of operands and unknown shapes end here.
+//!
+//! A model file is untrusted: sizes are checked before anything is allocated, nothing is indexed
+//! without a check, nothing recurses, and weights are read from nowhere but the model's folder.
+//!
+//! Steps: decode the protobuf; find the nodes that the kept outputs need ([`order`]); refuse all
+//! unsupported operators at once; then import node by node. An operand is either a value of the
+//! graph or a constant; nodes whose operands are all constant are computed ([`fold`]), the others
+//! go through [`OPERATORS`]. Adding an operator is one function and one line there.
+#![deny(
+    clippy::indexing_slicing,
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::arithmetic_side_effects,
+    reason = "untrusted bytes"
+)]
+
+mod activation;
+mod arithmetic;
+mod build;
+mod call;
+mod conv;
+mod dense;
+mod error;
+mod external;
+mod fold;
+mod inputs;
+mod order;
+mod pool;
+mod session;
+mod shape;
+mod weights;
+mod window;
+
+pub use error::{ImportError, Problem, Refusal, TensorProblem, Unsupported};
+
+use crate::graph::Graph;
+use crate::onnx::{Bytes, ModelProto};
+use build::Builder;
+use call::{Call, Operand};
+use prost::Message;
+use std::path::Path;
+
+/// What the caller says about a model beyond the file.
+#[derive(Clone, Debug, Default)]
+pub struct Options {
+    /// Shapes of inputs (`--input-shape`); they complete the file's and must not contradict it,
+    /// except for the batch size.
+    pub input_shapes: Vec<(String, Vec<usize>)>,
+    /// Values to keep as outputs (`--outputs`); what only others need is dropped.
+    pub outputs: Option<Vec<String>>,
+    /// Mean and standard deviation per channel (`--mean`, `--std`): the first picture input takes raw
+    /// values, and `x * (1 / std) - mean / std` follows it.
+    pub normalise: Option<(Vec<f32>, Vec<f32>)>,
+}
+
+/// Oldest version of the standard operators that is understood.
+pub const OLDEST_OPSET: i64 = 9;
+/// Newest version of the standard operators that is understood.
+pub const NEWEST_OPSET: i64 = 28;
+
+/// Imports one node whose operands are resolved.
+type ImportFn = fn(&Call<'_>, &mut Builder) -> Result<Operand, Refusal>;
+
+/// Every operator that a model may run.
+const OPERATORS: &[(&str, ImportFn)] = &[
+    ("Add", arithmetic::add),
+    ("AveragePool", pool::average_pool),
+    ("BatchNormalization", conv::batch_norm),
+    ("Clip", activation::clip),
+    ("Concat", shape::concat),
+    ("Conv", conv::conv),
+    ("Div", arithmetic::div),
+    ("Dropout", activation::dropout),
+    ("Flatten", shape::flatten),
+    ("Gemm", dense::gemm),
+    ("GlobalAveragePool", pool::global_average_pool),
+    ("Identity", activation::identity),
+    ("LeakyRelu", activation::leaky_relu),
+    ("MatMul", dense::matmul),
+    ("MaxPool", pool::max_pool),
+    ("Mul", arithmetic::mul),
+    ("PRelu", activation::prelu),
+    ("Pad", pool::pad),
+    ("ReduceMean", pool::reduce_mean),
+    ("Relu", activation::relu),
+    ("Reshape", shape::reshape),
+    ("Sigmoid", activation::sigmoid),
+    ("Softmax", activation::softmax),
+    ("Squeeze", shape::squeeze),
+    ("Sub", arithmetic::sub),
+    ("Sum", arithmetic::sum),
+    ("Unsqueeze", shape::unsqueeze),
+];
+
+/// Imports a model file; external weights are read from its folder.
+///
+/// # Errors
+/// Everything in [`Problem`]; the file is named.
+pub fn load(path: &Path, options: &Options) -> Result<Graph, ImportError> {
+    let file = path.display().to_string();
+    let folder = path.parent().map(|f| if f.as_os_str().is_empty() { Path::new(".") } else { f });
+    let stem = path.file_stem().map_or_else(String::new, |s| s.to_string_lossy().into_owned());
+    let bytes = std::fs::read(path).map_err(Problem::Read);
+    let graph = bytes.and_then(|bytes| import(bytes, folder, &stem, options));
+    graph.map_err(|problem| ImportError { file, problem: Box::new(problem) })
+}
+
+/// Imports a model from memory; there is no folder for external weights then.
+///
+/// # Errors
+/// Everything in [`Problem`].
+pub fn from_bytes(bytes: Vec<u8>, options: &Options) -> Result<Graph, ImportError> {
+    let named =
+        |problem| ImportError { file: "model in memory".to_owned(), problem: Box::new(problem) };
+    import(bytes, None, "model", options).map_err(named)
+}
+
+fn import(
+    bytes: Vec<u8>,
+    folder: Option<&Path>,
+    stem: &str,
+    options: &Options,
+) -> Result<Graph, Problem> {
+    let model = decode(bytes)?;
+    let opset = opset(&model)?;
+    let graph = model.graph.as_ref().ok_or(Problem::NotOnnx("it holds no graph"))?;
+    let name = if graph.name.is_empty() { stem } else { &graph.name };
+    session::Session { file: graph, opset, folder, options }.run(name)
+}
+
+fn decode(bytes: Vec<u8>) -> Result<ModelProto, Problem> {
+    // ModelProto's first field, ir_version, is written first by every exporter: tag 1, varint.
+    const IR_VERSION: u8 = 0x08;
+    match bytes.first() {
+        None => return Err(Problem::Empty),
+        Some(&IR_VERSION) => {}
+        Some(_) => return Err(Problem::NotOnnx("it does not begin with ir_version")),
+    }
+    let model = ModelProto::decode(Bytes::from(bytes));
+    let model = model.map_err(|error| Problem::Damaged(error.to_string()))?;
+    match (&model.graph, model.opset_import.is_empty()) {
+        (None, _) => Err(Problem::Damaged("it holds no graph".to_owned())),
+        (_, true) => Err(Problem::Damaged("it names no operator set".to_owned())),
+        (Some(_), false) => Ok(model),
+    }
+}
+
+/// Whether a domain is that of the standard operators.
+fn is_standard(domain: &str) -> bool {
+    domain.is_empty() || domain == "ai.onnx"
+}
+
+fn opset(model: &ModelProto) -> Result<i64, Problem> {
+    let standard = model.opset_import.iter().find(|o| is_standard(&o.domain));
+    let found = standard.map_or(0, |o| o.version);
+    if (OLDEST_OPSET..=NEWEST_OPSET).contains(&found) {
+        return Ok(found);
+    }
+    Err(Problem::Opset { found, oldest: OLDEST_OPSET, newest: NEWEST_OPSET })
+}

@@ -31,7 +31,6 @@ pub enum PictureError {
     Channels(u32),
 }
 
-
 /// The picture in `bytes` as `dims.h x dims.w x dims.c` values of 0 to 255, NHWC.
 ///
 /// One channel: luma (0.2126 R + 0.7152 G + 0.0722 B) of a colour picture. Three: RGB. Alpha is

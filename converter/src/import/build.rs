@@ -1,0 +1,167 @@
+//! [`Builder`]: the graph under construction. Names become unique here and sizes are bounded.
+
+use super::call::{Call, Operand};
+use super::error::Refusal;
+use crate::graph::{Graph, Op, ValueId};
+use crate::tensor::{Tensor, elements};
+use std::collections::HashMap;
+use std::collections::hash_map::Entry;
+
+/// Most elements of one value: its bytes are named with 32 bits in a model file.
+pub(super) const MAX_ELEMENTS: usize = 1 << 30;
+
+/// Hands out names, each once.
+#[derive(Debug, Default)]
+pub(super) struct Names {
+    taken: HashMap<String, usize>,
+}
+
+impl Names {
+    /// `wanted`, or `wanted_2`, `wanted_3`, … if it is taken.
+    pub(super) fn unique(&mut self, wanted: &str) -> String {
+        let mut name = wanted.to_owned();
+        loop {
+            match self.taken.entry(name) {
+                Entry::Vacant(free) => {
+                    let name = free.key().clone();
+                    free.insert(1);
+                    return name;
+                }
+                Entry::Occupied(_) => {
+                    let count = self.taken.entry(wanted.to_owned()).or_insert(1);
+                    *count = count.saturating_add(1);
+                    name = format!("{wanted}_{count}");
+                }
+            }
+        }
+    }
+}
+
+/// The graph under construction.
+#[derive(Debug, Default)]
+pub(super) struct Builder {
+    /// What has been imported so far.
+    pub(super) graph: Graph,
+    /// Names of values; the file's own are reserved before the first node.
+    pub(super) values: Names,
+    /// Names of nodes.
+    pub(super) nodes: Names,
+    constants: HashMap<String, ValueId>,
+}
+
+impl Builder {
+    /// The operand as a value of the graph; a constant enters the graph when first read.
+    pub(super) fn value(
+        &mut self,
+        operand: &Operand,
+        role: &'static str,
+    ) -> Result<ValueId, Refusal> {
+        let (name, tensor) = match operand {
+            Operand::Value { id, .. } => return Ok(*id),
+            Operand::Constant { name, tensor } => (name, tensor),
+        };
+        if let Some(&id) = self.constants.get(name) {
+            return Ok(id);
+        }
+        finite(name, operand.floats(role)?)?;
+        let id = self.graph.constant(name.clone(), tensor.clone());
+        self.constants.insert(name.clone(), id);
+        Ok(id)
+    }
+
+    /// A constant made here, under a name that tells what it was made from.
+    pub(super) fn made(&mut self, name: &str, tensor: Tensor) -> Result<ValueId, Refusal> {
+        finite(name, tensor.as_f32().unwrap_or(&[]))?;
+        let name = self.values.unique(name);
+        Ok(self.graph.constant(name, tensor))
+    }
+
+    /// Appends the node that makes the call's result.
+    pub(super) fn emit(
+        &mut self,
+        call: &Call<'_>,
+        op: Op,
+        inputs: Vec<ValueId>,
+        shape: Vec<usize>,
+    ) -> Result<Operand, Refusal> {
+        within(&shape)?;
+        let id = self.graph.value(call.output(), shape.clone());
+        self.graph.push(call.name.clone(), op, inputs, id);
+        Ok(Operand::Value { id, shape })
+    }
+
+    /// Appends a node that makes a partial result, for calls that need several nodes.
+    pub(super) fn emit_part(
+        &mut self,
+        call: &Call<'_>,
+        op: Op,
+        inputs: Vec<ValueId>,
+        shape: Vec<usize>,
+    ) -> Result<ValueId, Refusal> {
+        within(&shape)?;
+        let name = self.values.unique(&format!("{}_part", call.output()));
+        let node = self.nodes.unique(&format!("{}_part", call.name));
+        let id = self.graph.value(name, shape);
+        self.graph.push(node, op, inputs, id);
+        Ok(id)
+    }
+}
+
+/// Refuses values that a model file could not name.
+fn within(shape: &[usize]) -> Result<(), Refusal> {
+    match elements(shape) {
+        Some(1..=MAX_ELEMENTS) => Ok(()),
+        _ => Err(Refusal::TooLarge { shape: shape.to_vec(), most: MAX_ELEMENTS }),
+    }
+}
+
+/// Refuses NaN and infinity.
+pub(super) fn finite(name: &str, values: &[f32]) -> Result<(), Refusal> {
+    match values.iter().position(|v| !v.is_finite()) {
+        None => Ok(()),
+        Some(index) => Err(Refusal::NonFinite {
+            name: name.to_owned(),
+            index,
+            value: values.get(index).copied().unwrap_or(f32::NAN),
+        }),
+    }
+}
+
+/// Drops nodes that no output needs (their shapes were read, not their values), and values and
+/// inputs that nothing needs then.
+pub(super) fn prune(graph: &mut Graph) {
+    let mut needed = vec![false; graph.values.len()];
+    let mark = |needed: &mut Vec<bool>, id: ValueId| {
+        if let Some(slot) = needed.get_mut(id.index()) {
+            *slot = true;
+        }
+    };
+    let is_needed = |needed: &[bool], id: ValueId| needed.get(id.index()) == Some(&true);
+    graph.outputs.iter().for_each(|&id| mark(&mut needed, id));
+    for node in graph.nodes.iter().rev() {
+        if is_needed(&needed, node.output) {
+            node.inputs.iter().for_each(|&id| mark(&mut needed, id));
+        }
+    }
+    graph.nodes.retain(|n| is_needed(&needed, n.output));
+    graph.inputs.retain(|&id| is_needed(&needed, id));
+    renumber(graph, &needed);
+}
+
+/// Keeps the values that are needed and gives them consecutive numbers.
+fn renumber(graph: &mut Graph, needed: &[bool]) {
+    let mut next = 0_u32;
+    let mut moved = Vec::with_capacity(needed.len());
+    for &keep in needed {
+        moved.push(ValueId(next));
+        next = next.saturating_add(keep.into());
+    }
+    let mut keep = needed.iter();
+    graph.values.retain(|_| keep.next() == Some(&true));
+    let renumber = |id: &mut ValueId| *id = moved.get(id.index()).copied().unwrap_or(*id);
+    for node in &mut graph.nodes {
+        node.inputs.iter_mut().for_each(renumber);
+        renumber(&mut node.output);
+    }
+    graph.inputs.iter_mut().chain(&mut graph.outputs).for_each(renumber);
+}

@@ -1,0 +1,185 @@
+//! Strides, pads, dilations, `auto_pad` and `ceil_mode` → [`Window`].
+
+use super::call::{Call, shape_refusal};
+use super::error::Refusal;
+use crate::graph::{Hw, Pad, Window};
+
+/// A picture's channels, rows and columns.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Picture {
+    /// Channels.
+    pub(super) c: usize,
+    /// Rows.
+    pub(super) h: u32,
+    /// Columns.
+    pub(super) w: u32,
+}
+
+/// Reads `[1, C, H, W]`.
+pub(super) fn picture(shape: &[usize]) -> Result<Picture, Refusal> {
+    let wrong = || {
+        let expected = match shape.len() {
+            3 | 5 => "[1, C, H, W]: only two-dimensional pictures are supported",
+            _ => "[1, C, H, W]",
+        };
+        shape_refusal("its input", shape, expected)
+    };
+    let &[1, c, h, w] = shape else { return Err(wrong()) };
+    let axis = |n: usize| u32::try_from(n).map_err(|_| wrong());
+    Ok(Picture { c, h: axis(h)?, w: axis(w)? })
+}
+
+/// Number of output pixels, and the pads with `auto_pad` and `ceil_mode` worked in.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Slide {
+    /// Geometry.
+    pub(super) window: Window,
+    /// Output rows and columns.
+    pub(super) output: Hw,
+    /// Whether `ceil_mode` made the end pads larger than the node's own.
+    pub(super) grown: bool,
+}
+
+/// The window of a convolution or pool with this kernel over this picture.
+pub(super) fn slide(call: &Call<'_>, kernel: &[usize], x: Picture) -> Result<Slide, Refusal> {
+    let &[kh, kw] = kernel else {
+        return Err(shape_refusal(
+            "its kernel",
+            kernel,
+            "two axes: only two-dimensional windows are supported",
+        ));
+    };
+    let strides = pair(call, "strides")?;
+    let dilations = pair(call, "dilations")?;
+    let pads = explicit_pads(call)?;
+    let ceil = call.flag("ceil_mode", false)?;
+    let auto = AutoPad::of(call)?;
+    let too_large = || shape_refusal("its kernel", kernel, "a window that fits the padded picture");
+    let axis = |len, kernel: usize, stride, dilation, pads| {
+        let kernel = u32::try_from(kernel).ok()?;
+        Axis { len, kernel, stride, dilation }.place(auto, pads, ceil)
+    };
+    let [top, left, bottom, right] = pads;
+    let h = axis(x.h, kh, strides.h, dilations.h, (top, bottom)).ok_or_else(too_large)?;
+    let w = axis(x.w, kw, strides.w, dilations.w, (left, right)).ok_or_else(too_large)?;
+    let window = Window {
+        kernel: Hw { h: h.kernel, w: w.kernel },
+        stride: strides,
+        dilation: dilations,
+        pad: Pad { top: h.begin, left: w.begin, bottom: h.end, right: w.end },
+    };
+    let output = window.output(x.h, x.w).ok_or_else(too_large)?;
+    Ok(Slide { window, output, grown: h.grown || w.grown })
+}
+
+/// Whether every window of a pool touches the picture. One that does not would give -inf or 0/0.
+pub(super) fn touches(slide: &Slide, x: Picture) -> bool {
+    let Window { kernel, stride, dilation, pad } = slide.window;
+    let axis = |len: u32, kernel: u32, stride: u32, dilation: u32, begin: u32, out: u32| {
+        let [len, begin] = [len, begin].map(u64::from);
+        let reach = u64::from(kernel).saturating_sub(1).saturating_mul(dilation.into());
+        let last = u64::from(out).saturating_sub(1).saturating_mul(stride.into());
+        // The first window's last tap is not left of the picture, the last window's first tap is
+        // not right of it, and taps that start left of it are too close together to jump over it.
+        let dense = begin == 0 || u64::from(dilation) <= len;
+        begin <= reach && last < len.saturating_add(begin) && dense
+    };
+    axis(x.h, kernel.h, stride.h, dilation.h, pad.top, slide.output.h)
+        && axis(x.w, kernel.w, stride.w, dilation.w, pad.left, slide.output.w)
+}
+
+#[derive(Clone, Copy, Debug)]
+enum AutoPad {
+    Explicit,
+    SameUpper,
+    SameLower,
+    Valid,
+}
+
+impl AutoPad {
+    fn of(call: &Call<'_>) -> Result<Self, Refusal> {
+        match call.string("auto_pad", "NOTSET")? {
+            "NOTSET" => Ok(Self::Explicit),
+            "SAME_UPPER" => Ok(Self::SameUpper),
+            "SAME_LOWER" => Ok(Self::SameLower),
+            "VALID" => Ok(Self::Valid),
+            other => Err(Refusal::Attribute {
+                name: "auto_pad",
+                found: other.to_owned(),
+                expected: "NOTSET, SAME_UPPER, SAME_LOWER or VALID".to_owned(),
+            }),
+        }
+    }
+}
+
+struct Axis {
+    len: u32,
+    kernel: u32,
+    stride: u32,
+    dilation: u32,
+}
+
+struct Placed {
+    kernel: u32,
+    begin: u32,
+    end: u32,
+    grown: bool,
+}
+
+impl Axis {
+    /// `None` when a number overflows or the window does not fit.
+    fn place(&self, auto: AutoPad, explicit: (u32, u32), ceil: bool) -> Option<Placed> {
+        let extent = self.dilation.checked_mul(self.kernel.checked_sub(1)?)?.checked_add(1)?;
+        let (begin, end) = match auto {
+            AutoPad::Explicit => explicit,
+            AutoPad::Valid => (0, 0),
+            AutoPad::SameUpper | AutoPad::SameLower => {
+                let last = self.len.div_ceil(self.stride).checked_sub(1)?;
+                let covered = last.checked_mul(self.stride)?.checked_add(extent)?;
+                let total = covered.saturating_sub(self.len);
+                let (less, more) = (total / 2, total.div_ceil(2));
+                if matches!(auto, AutoPad::SameUpper) { (less, more) } else { (more, less) }
+            }
+        };
+        let wider = if ceil { self.ceil_end(extent, begin, end)? } else { end };
+        Some(Placed { kernel: self.kernel, begin, end: wider, grown: wider != end })
+    }
+
+    /// End pad with which rounding down gives as many windows as rounding up would; a window that
+    /// would start right of the picture is left out, as PyTorch and ONNX do.
+    fn ceil_end(&self, extent: u32, begin: u32, end: u32) -> Option<u32> {
+        let start = self.len.checked_add(begin)?;
+        let last = start.checked_add(end)?.checked_sub(extent)?.div_ceil(self.stride);
+        let first_pixel = last.checked_mul(self.stride)?;
+        if first_pixel >= start {
+            return Some(end);
+        }
+        Some(first_pixel.checked_add(extent)?.saturating_sub(start).max(end))
+    }
+}
+
+/// Strides or dilations: two positive numbers, 1 if absent.
+fn pair(call: &Call<'_>, name: &'static str) -> Result<Hw, Refusal> {
+    let Some(found) = call.ints(name)? else { return Ok(Hw::square(1)) };
+    let positive = |n: i64| u32::try_from(n).ok().filter(|&n| n > 0);
+    let both = match found {
+        &[h, w] => positive(h).zip(positive(w)),
+        _ => None,
+    };
+    both.map(|(h, w)| Hw { h, w }).ok_or_else(|| Refusal::Attribute {
+        name,
+        found: format!("{found:?}"),
+        expected: "two positive numbers".to_owned(),
+    })
+}
+
+/// Top, left, bottom, right; 0 if absent.
+fn explicit_pads(call: &Call<'_>) -> Result<[u32; 4], Refusal> {
+    let Some(found) = call.ints("pads")? else { return Ok([0; 4]) };
+    let numbers: Option<Vec<u32>> = found.iter().map(|&p| u32::try_from(p).ok()).collect();
+    numbers.and_then(|n| n.try_into().ok()).ok_or_else(|| Refusal::Attribute {
+        name: "pads",
+        found: format!("{found:?}"),
+        expected: "four numbers of at least 0: top, left, bottom, right".to_owned(),
+    })
+}
