@@ -12,6 +12,7 @@
 
 pub(crate) mod check;
 pub mod header;
+pub mod meta;
 pub mod port;
 pub mod section;
 

@@ -2,4 +2,5 @@
 #![forbid(unsafe_code)]
 
 pub mod conv_cases;
+pub mod net;
 pub mod strand_builder;

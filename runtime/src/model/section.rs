@@ -20,12 +20,14 @@ pub enum SectionKind {
     Names = 4,
     /// Weights as the ONNX file orders them, for re-packing on the device.
     PlainWeights = 5,
+    /// One [`Meta`](super::meta::Meta) record.
+    Meta = 6,
 }
 
 impl SectionKind {
     /// All kinds this crate knows.
-    pub const ALL: [Self; 5] =
-        [Self::Plan, Self::Weights, Self::Ports, Self::Names, Self::PlainWeights];
+    pub const ALL: [Self; 6] =
+        [Self::Plan, Self::Weights, Self::Ports, Self::Names, Self::PlainWeights, Self::Meta];
 
     /// The number in the table.
     #[expect(clippy::as_conversions, reason = "the discriminant is a u32")]

@@ -1,0 +1,304 @@
+//! [`Lowering`]: graph nodes -> steps on numbered buffers.
+//!
+//! One small function an operation, one exhaustive match. A buffer becomes bytes of the arena only
+//! when all lifetimes are known (`super::arena`).
+
+use super::error::{Kind, PlanError, Problem, port};
+use super::order::{Order, dims, picture_dims};
+use super::weights::Weights;
+use super::{Options, Target};
+use crate::graph::{Graph, Node, Op, Pad, ValueId};
+use std::collections::HashMap;
+use unbraid_runtime::dims::Dims;
+use unbraid_runtime::step;
+
+/// Index into [`Lowering::buffers`].
+pub(super) type Buffer = usize;
+
+/// A value in memory.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Stored {
+    /// Where.
+    pub(super) buffer: Buffer,
+    /// In which order.
+    pub(super) order: Order,
+}
+
+/// A value as a step sees it.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Place {
+    /// Where.
+    pub(super) buffer: Buffer,
+    /// Under which shape.
+    pub(super) dims: Dims,
+}
+
+/// A step whose operands are buffers.
+#[derive(Debug)]
+pub(super) struct Draft {
+    /// Name of the graph value that is complete after this step, or a name no value has.
+    pub(super) name: String,
+    /// What is computed; the operand of [`step::Op::Add`] is in `other`.
+    pub(super) op: step::Op,
+    /// What is read.
+    pub(super) input: Place,
+    /// What else is read.
+    pub(super) other: Option<Place>,
+    /// What is written.
+    pub(super) output: Place,
+}
+
+/// What lowering leaves for the arena and the writer.
+#[derive(Debug)]
+pub(super) struct Lowered {
+    /// Steps in execution order.
+    pub(super) drafts: Vec<Draft>,
+    /// Bytes of each buffer.
+    pub(super) buffers: Vec<u64>,
+    /// One a graph input.
+    pub(super) inputs: Vec<Place>,
+    /// One a graph output.
+    pub(super) outputs: Vec<Place>,
+    /// The weights section.
+    pub(super) weights: Weights,
+    /// Weights of the convolutions in ONNX's order, if the file is to be tunable.
+    pub(super) plain: Option<Vec<f32>>,
+}
+
+/// Lowers the whole graph.
+pub(super) fn lower(graph: &Graph, options: &Options) -> Result<Lowered, PlanError> {
+    let mut lowering = Lowering::new(graph, options);
+    let inputs = lowering.inputs();
+    graph.nodes.iter().for_each(|node| lowering.node(node));
+    let outputs = lowering.outputs();
+    if !lowering.problems.is_empty() {
+        return Err(PlanError { problems: lowering.problems });
+    }
+    let Lowering { drafts, buffers, weights, plain, .. } = lowering;
+    Ok(Lowered { drafts, buffers, inputs, outputs, weights, plain })
+}
+
+/// The state of lowering.
+#[derive(Debug)]
+pub(super) struct Lowering<'g> {
+    pub(super) graph: &'g Graph,
+    pub(super) target: &'g Target,
+    pub(super) weights: Weights,
+    /// Where each value is, once a node has filled it.
+    stored: Vec<Option<Stored>>,
+    /// For each value, the zero padding that its only consumer takes over.
+    absorbed: HashMap<ValueId, (ValueId, Pad)>,
+    /// Buffers that hold another buffer's values in another order.
+    reordered: HashMap<(Buffer, Order), Buffer>,
+    buffers: Vec<u64>,
+    drafts: Vec<Draft>,
+    plain: Option<Vec<f32>>,
+    problems: Vec<Problem>,
+}
+
+impl<'g> Lowering<'g> {
+    fn new(graph: &'g Graph, options: &'g Options) -> Self {
+        Self {
+            graph,
+            target: &options.target,
+            weights: Weights::default(),
+            stored: vec![None; graph.values.len()],
+            absorbed: super::pad::absorbed(graph),
+            reordered: HashMap::new(),
+            buffers: Vec::new(),
+            drafts: Vec::new(),
+            plain: options.tunable.then(Vec::new),
+            problems: Vec::new(),
+        }
+    }
+
+    fn inputs(&mut self) -> Vec<Place> {
+        let graph = self.graph;
+        let mut places = Vec::with_capacity(graph.inputs.len());
+        for &id in &graph.inputs {
+            let order = Order::of_port(graph.shape(id));
+            match self.store(id, order).and_then(|stored| self.place(id, stored)) {
+                Ok(place) => places.push(place),
+                Err(kind) => self.problems.push(port(graph, id, "input", kind)),
+            }
+        }
+        places
+    }
+
+    fn outputs(&mut self) -> Vec<Place> {
+        let graph = self.graph;
+        let mut places = Vec::with_capacity(graph.outputs.len());
+        for &id in &graph.outputs {
+            match self.ordered(id, Order::of_port(graph.shape(id))) {
+                Ok(place) => places.push(place),
+                Err(kind) => self.problems.push(port(graph, id, "output", kind)),
+            }
+        }
+        places
+    }
+
+    fn node(&mut self, node: &'g Node) {
+        let Err(kind) = self.lower(node) else { return };
+        self.problems.push(Problem::of(node, kind));
+        // What follows a bad node is still looked at, so that all problems are listed at once.
+        if self.stored[node.output.index()].is_none() {
+            self.store(node.output, Order::of_port(self.graph.shape(node.output))).ok();
+        }
+    }
+
+    fn lower(&mut self, node: &'g Node) -> Result<(), Kind> {
+        match &node.op {
+            Op::Conv(conv) => self.conv(node, conv),
+            Op::BatchNorm { eps } => self.batch_norm(node, *eps),
+            Op::Activation(activation) => self.activation(node, activation),
+            Op::Sigmoid => self.elementwise(node, step::Op::Sigmoid),
+            Op::Softmax { axis } => self.softmax(node, *axis),
+            Op::Add { activation } => self.add(node, activation),
+            Op::Sub => self.sub(node),
+            Op::Mul => self.mul(node),
+            Op::Div => self.div(node),
+            Op::MaxPool(window) => self.max_pool(node, *window),
+            Op::AveragePool { window, count_include_pad } => {
+                self.average_pool(node, *window, *count_include_pad)
+            }
+            Op::GlobalAveragePool => self.global_average_pool(node),
+            Op::Linear { activation } => self.linear(node, activation),
+            Op::Reshape => self.alias(node),
+            Op::Pad { pad, value } => self.pad(node, *pad, *value),
+            Op::Concat { axis } => self.concat(node, *axis),
+        }
+    }
+
+    /// The padding that the reader of `id` takes over, and the value without it.
+    pub(super) fn unpadded(&self, id: ValueId) -> (ValueId, Pad) {
+        self.absorbed.get(&id).copied().unwrap_or((id, Pad::default()))
+    }
+
+    /// Whether the reader of this value takes its padding over.
+    pub(super) fn is_absorbed(&self, id: ValueId) -> bool {
+        self.absorbed.contains_key(&id)
+    }
+
+    /// The operand at `position`.
+    pub(super) fn operand(node: &Node, position: usize) -> Result<ValueId, Kind> {
+        let found = node.inputs.len();
+        node.inputs.get(position).copied().ok_or(Kind::Operands { expected: "more", found })
+    }
+
+    /// A float constant operand.
+    pub(super) fn constant(&self, id: ValueId) -> Result<&'g [f32], Kind> {
+        let input = || self.graph.get(id).name.clone();
+        self.graph.constant_f32(id).ok_or_else(|| Kind::NotConstant { input: input() })
+    }
+
+    /// Where a computed operand lies.
+    pub(super) fn stored(&self, id: ValueId) -> Result<Stored, Kind> {
+        let value = self.graph.get(id);
+        let input = || value.name.clone();
+        match self.stored[id.index()] {
+            Some(stored) => Ok(stored),
+            None if value.constant.is_some() => Err(Kind::IsConstant { input: input() }),
+            None => Err(Kind::Unfilled { input: input() }),
+        }
+    }
+
+    /// Gives a value a buffer of its own.
+    pub(super) fn store(&mut self, id: ValueId, order: Order) -> Result<Stored, Kind> {
+        let shape = self.graph.shape(id);
+        let bytes = crate::tensor::elements(shape).and_then(|n| n.checked_mul(4));
+        let fits = |&bytes: &usize| bytes > 0 && u32::try_from(bytes).is_ok();
+        let bytes = bytes.filter(fits).ok_or_else(|| Kind::TooLarge { shape: shape.to_vec() })?;
+        let stored = Stored { buffer: self.buffers.len(), order };
+        self.buffers.push(bytes as u64);
+        self.stored[id.index()] = Some(stored);
+        Ok(stored)
+    }
+
+    /// The view of a stored value that keeps ONNX's order visible.
+    pub(super) fn place(&self, id: ValueId, stored: Stored) -> Result<Place, Kind> {
+        Ok(Place { buffer: stored.buffer, dims: stored.order.dims(self.graph.shape(id))? })
+    }
+
+    /// A computed operand in a certain order; a step that copies goes first when it has another.
+    pub(super) fn ordered(&mut self, id: ValueId, order: Order) -> Result<Place, Kind> {
+        let stored = self.stored(id)?;
+        let buffer = self.reorder(id, stored, order)?;
+        self.place(id, Stored { buffer, order })
+    }
+
+    /// A computed operand whose axis 1 counts channels, as NHWC.
+    pub(super) fn picture(&mut self, id: ValueId) -> Result<Place, Kind> {
+        let shape = self.graph.shape(id);
+        picture_dims(shape)?;
+        self.ordered(id, Order::of_picture(shape))
+    }
+
+    /// A buffer of its own for a result whose axis 1 counts channels, as NHWC.
+    pub(super) fn new_picture(&mut self, id: ValueId) -> Result<Place, Kind> {
+        let shape = self.graph.shape(id);
+        picture_dims(shape)?;
+        let stored = self.store(id, Order::of_picture(shape))?;
+        self.place(id, stored)
+    }
+
+    /// Appends the step that completes the node's output.
+    pub(super) fn push(&mut self, node: &Node, op: step::Op, input: Place, output: Place) {
+        let name = self.graph.get(node.output).name.clone();
+        self.drafts.push(Draft { name, op, input, other: None, output });
+    }
+
+    /// Appends any step.
+    pub(super) fn push_draft(&mut self, draft: Draft) {
+        self.drafts.push(draft);
+    }
+
+    /// Keeps the weights of the next convolution as they are, if the file is to be tunable.
+    pub(super) fn keep_plain(&mut self, oihw: &[f32]) {
+        if let Some(plain) = &mut self.plain {
+            plain.extend_from_slice(oihw);
+        }
+    }
+
+    /// The node's output is its first input's bytes.
+    pub(super) fn alias(&mut self, node: &Node) -> Result<(), Kind> {
+        let stored = self.stored(Self::operand(node, 0)?)?;
+        self.stored[node.output.index()] = Some(stored);
+        Ok(())
+    }
+
+    /// The buffer that holds the value in the order `to`.
+    ///
+    /// Transposing a matrix `[pixels][channels]` into `[channels][pixels]` is what `ToPlanar` does;
+    /// with the roles exchanged it is its own inverse.
+    fn reorder(&mut self, id: ValueId, stored: Stored, to: Order) -> Result<Buffer, Kind> {
+        if stored.order == to {
+            return Ok(stored.buffer);
+        }
+        if let Some(&buffer) = self.reordered.get(&(stored.buffer, to)) {
+            return Ok(buffer);
+        }
+        let (suffix, from) = match (stored.order, to) {
+            (Order::ChannelsLast { channels, pixels }, Order::RowMajor) => {
+                ("row-major", dims(1, pixels, channels)?)
+            }
+            (Order::RowMajor, Order::ChannelsLast { channels, pixels }) => {
+                ("channels last", dims(1, channels, pixels)?)
+            }
+            _ => {
+                let buffer = self.reorder(id, stored, Order::RowMajor)?;
+                return self.reorder(id, Stored { buffer, order: Order::RowMajor }, to);
+            }
+        };
+        let buffer = self.buffers.len();
+        self.buffers.push(self.buffers[stored.buffer]);
+        self.reordered.insert((stored.buffer, to), buffer);
+        self.push_draft(Draft {
+            name: format!("{} ({suffix})", self.graph.get(id).name),
+            op: step::Op::ToPlanar,
+            input: Place { buffer: stored.buffer, dims: from },
+            other: None,
+            output: Place { buffer, dims: dims(1, 1, (from.w * from.c) as usize)? },
+        });
+        Ok(buffer)
+    }
+}

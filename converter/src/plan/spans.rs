@@ -1,0 +1,129 @@
+//! Buffers -> spans: lifetimes, results written over operands, offsets.
+
+use super::arena::{Lifetime, place};
+use super::error::Kind;
+use super::lower::{Buffer, Draft, Lowered, Place};
+use unbraid_runtime::span::Span;
+use unbraid_runtime::step::{Op, Operand, Step};
+
+/// Where every buffer lies.
+#[derive(Debug)]
+pub(super) struct Spans {
+    spans: Vec<Span>,
+    /// For each step, whether its two summands change places, so that the first is written over.
+    swapped: Vec<bool>,
+    /// Bytes of the arena.
+    pub(super) arena_base: u32,
+}
+
+impl Spans {
+    /// A place with its bytes.
+    pub(super) fn operand(&self, place: Place) -> Operand {
+        Operand { span: self.spans[place.buffer], dims: place.dims }
+    }
+
+    /// A draft with its bytes.
+    pub(super) fn step(&self, index: usize, draft: &Draft) -> Step {
+        let (mut input, output) = (self.operand(draft.input), self.operand(draft.output));
+        let mut op = draft.op;
+        if let (Op::Add { other, .. }, Some(place)) = (&mut op, draft.other) {
+            *other = self.operand(place);
+            if self.swapped[index] {
+                std::mem::swap(&mut input, other);
+            }
+        }
+        Step { input, output, op }
+    }
+}
+
+/// Finds a place for every buffer.
+pub(super) fn assign(lowered: &Lowered) -> Result<Spans, Kind> {
+    let mut owners = Owners::new(lowered);
+    let swapped = lowered.drafts.iter().enumerate().map(|(i, d)| owners.write_over(i, d)).collect();
+    let roots: Vec<Buffer> = (0..lowered.buffers.len()).filter(|&b| owners.owner[b] == b).collect();
+    let lifetimes: Vec<Lifetime> = roots.iter().map(|&root| owners.lifetimes[root]).collect();
+    let arena = place(&lifetimes);
+    let too_large = |_| Kind::TooLarge { shape: vec![arena.bytes as usize] };
+    let arena_base = u32::try_from(arena.bytes).map_err(too_large)?;
+    let spans = (0..lowered.buffers.len()).map(|buffer| {
+        let at = roots.binary_search(&owners.owner(buffer)).unwrap_or(0);
+        // Both are below `arena_base`.
+        Span { offset: arena.offsets[at] as u32, len: lowered.buffers[buffer] as u32 }
+    });
+    Ok(Spans { spans: spans.collect(), swapped, arena_base })
+}
+
+/// Largest scratch of any step, rounded up to whole cache lines.
+pub(super) fn scratch(steps: &[Step]) -> u32 {
+    let of_step = |step: &Step| match &step.op {
+        Op::Conv(conv) => conv.scratch,
+        Op::Linear(_)
+        | Op::MaxPool(_)
+        | Op::AveragePool { .. }
+        | Op::GlobalAveragePool
+        | Op::Add { .. }
+        | Op::ScaleShift { .. }
+        | Op::Activate(_)
+        | Op::Sigmoid
+        | Op::Softmax
+        | Op::CopyChannels { .. }
+        | Op::ToPlanar => 0,
+    };
+    steps.iter().map(of_step).max().unwrap_or(0).next_multiple_of(64)
+}
+
+/// Which buffer's bytes each buffer uses, and how long those are needed.
+struct Owners {
+    owner: Vec<Buffer>,
+    lifetimes: Vec<Lifetime>,
+}
+
+impl Owners {
+    fn new(lowered: &Lowered) -> Self {
+        let untouched = |&bytes: &u64| Lifetime { bytes, first: usize::MAX, last: 0 };
+        let mut lifetimes: Vec<Lifetime> = lowered.buffers.iter().map(untouched).collect();
+        let mut touch = |place: &Place, step: usize| {
+            let lifetime = &mut lifetimes[place.buffer];
+            lifetime.first = lifetime.first.min(step);
+            lifetime.last = lifetime.last.max(step);
+        };
+        lowered.inputs.iter().for_each(|place| touch(place, 0));
+        for (step, draft) in lowered.drafts.iter().enumerate() {
+            [Some(&draft.input), draft.other.as_ref(), Some(&draft.output)]
+                .into_iter()
+                .flatten()
+                .for_each(|place| touch(place, step));
+        }
+        lowered.outputs.iter().for_each(|place| touch(place, lowered.drafts.len()));
+        Self { owner: (0..lowered.buffers.len()).collect(), lifetimes }
+    }
+
+    fn owner(&self, mut buffer: Buffer) -> Buffer {
+        while self.owner[buffer] != buffer {
+            buffer = self.owner[buffer];
+        }
+        buffer
+    }
+
+    /// Lets an element-wise step write its result over an operand that nobody reads later.
+    /// Returns whether that operand is the second one.
+    fn write_over(&mut self, step: usize, draft: &Draft) -> bool {
+        let output = draft.output.buffer;
+        let input = self.owner(draft.input.buffer);
+        let other = draft.other.map(|place| self.owner(place.buffer));
+        if !draft.op.in_place() || self.lifetimes[output].first != step || other == Some(input) {
+            return false;
+        }
+        let dies = |owners: &Self, buffer: Buffer| {
+            owners.lifetimes[buffer].last == step
+                && owners.lifetimes[buffer].bytes == owners.lifetimes[output].bytes
+        };
+        let Some(operand) = [Some(input), other].into_iter().flatten().find(|&b| dies(self, b))
+        else {
+            return false;
+        };
+        self.owner[output] = operand;
+        self.lifetimes[operand].last = self.lifetimes[output].last;
+        operand != input
+    }
+}

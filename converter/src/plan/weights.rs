@@ -1,0 +1,47 @@
+//! [`Weights`]: the weights section while it grows.
+
+use super::error::Kind;
+use std::collections::HashMap;
+use std::collections::hash_map::DefaultHasher;
+use std::hash::{Hash, Hasher};
+use unbraid_runtime::span::Span;
+
+/// Every tensor starts at a multiple of this many bytes.
+const ALIGN: usize = 64;
+
+/// Little-endian f32 tensors one after another, each aligned, equal ones stored once.
+#[derive(Debug, Default)]
+pub(super) struct Weights {
+    bytes: Vec<u8>,
+    by_hash: HashMap<u64, Vec<Span>>,
+}
+
+impl Weights {
+    /// Where the tensor lies: behind the others, or where its equal already does.
+    pub(super) fn add(&mut self, values: &[f32]) -> Result<Span, Kind> {
+        let tensor: Vec<u8> = values.iter().flat_map(|v| v.to_le_bytes()).collect();
+        let mut hasher = DefaultHasher::new();
+        tensor.hash(&mut hasher);
+        let equals = self.by_hash.entry(hasher.finish()).or_default();
+        let bytes = &mut self.bytes;
+        let equal = |s: &&Span| s.range().is_some_and(|r| bytes.get(r) == Some(&tensor[..]));
+        if let Some(span) = equals.iter().find(equal) {
+            return Ok(*span);
+        }
+        let start = bytes.len().next_multiple_of(ALIGN);
+        let narrow = |n: usize| {
+            u32::try_from(n).map_err(|_| Kind::TooLarge { shape: vec![start + tensor.len()] })
+        };
+        narrow(start + tensor.len())?;
+        let span = Span { offset: narrow(start)?, len: narrow(tensor.len())? };
+        bytes.resize(start, 0);
+        bytes.extend_from_slice(&tensor);
+        equals.push(span);
+        Ok(span)
+    }
+
+    /// The section.
+    pub(super) fn into_bytes(self) -> Vec<u8> {
+        self.bytes
+    }
+}
