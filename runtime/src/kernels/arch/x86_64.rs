@@ -99,6 +99,79 @@ pub(crate) fn add_taps_avx2<const MR: usize>(
     }
 }
 
+/// `MR` pixels of an output row, `pitch` floats apart, and the `width` neighbouring channels of
+/// each that a tile of `NB` panels computes.
+#[derive(Debug)]
+pub(crate) struct Pixels<'a, const MR: usize, const NB: usize> {
+    y: &'a mut [f32],
+    pitch: usize,
+    width: usize,
+}
+
+impl<'a, const MR: usize, const NB: usize> Pixels<'a, MR, NB> {
+    /// `None` when `y` ends before the last pixel does, or `width` exceeds the panels.
+    #[inline]
+    pub(crate) fn new(y: &'a mut [f32], pitch: usize, width: usize) -> Option<Self> {
+        let last = MR.checked_sub(1)?.checked_mul(pitch)?;
+        let fits = last.checked_add(width)? <= y.len() && width <= NB.checked_mul(ROW)?;
+        fits.then_some(Self { y, pitch, width })
+    }
+
+    /// Stores the sums of every pixel; those of channels from `width` on are dropped.
+    #[target_feature(enable = "avx512f")]
+    #[inline]
+    pub(crate) fn store_avx512(self, sum: &[[__m512; NB]; MR]) {
+        let y = self.y.as_mut_ptr();
+        if self.width == NB * ROW {
+            for m in 0..MR {
+                for n in 0..NB {
+                    // SAFETY: `Pixels::new`: panel `n < NB` of pixel `m < MR` lies inside `y`.
+                    unsafe { _mm512_storeu_ps(y.add(m * self.pitch + n * ROW), sum[m][n]) };
+                }
+            }
+            return;
+        }
+        for n in 0..NB {
+            let lanes = self.width.saturating_sub(n * ROW).min(ROW);
+            let mask = ((1u32 << lanes) - 1) as __mmask16;
+            for m in 0..MR {
+                let at = y.wrapping_add(m * self.pitch + n * ROW);
+                // SAFETY: `Pixels::new`: `width` channels of pixel `m < MR` lie inside `y`; the
+                // mask leaves the others untouched.
+                unsafe { _mm512_mask_storeu_ps(at, mask, sum[m][n]) };
+            }
+        }
+    }
+}
+
+impl<const MR: usize> Pixels<'_, MR, 1> {
+    /// [`Pixels::store_avx512`] for one panel of two registers.
+    #[target_feature(enable = "avx2")]
+    #[inline]
+    pub(crate) fn store_avx2(self, sum: &[[__m256; 2]; MR]) {
+        let y = self.y.as_mut_ptr();
+        if self.width == ROW {
+            for m in 0..MR {
+                for h in 0..2 {
+                    // SAFETY: `Pixels::new`: 16 channels of pixel `m < MR` lie inside `y`.
+                    unsafe { _mm256_storeu_ps(y.add(m * self.pitch + h * ROW / 2), sum[m][h]) };
+                }
+            }
+            return;
+        }
+        for h in 0..2 {
+            let lanes = _mm256_set1_epi32(self.width as i32 - (h * ROW / 2) as i32);
+            let mask = _mm256_cmpgt_epi32(lanes, _mm256_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7));
+            for m in 0..MR {
+                let at = y.wrapping_add(m * self.pitch + h * ROW / 2);
+                // SAFETY: `Pixels::new`: `width` channels of pixel `m < MR` lie inside `y`; the
+                // mask leaves the others untouched.
+                unsafe { _mm256_maskstore_ps(at, mask, sum[m][h]) };
+            }
+        }
+    }
+}
+
 /// Loads 16 floats.
 #[target_feature(enable = "avx512f")]
 #[inline]
@@ -107,29 +180,26 @@ pub(crate) fn load_avx512(from: &[f32; ROW]) -> __m512 {
     unsafe { _mm512_loadu_ps(from.as_ptr()) }
 }
 
-/// Stores 16 floats.
-#[target_feature(enable = "avx512f")]
-#[inline]
-pub(crate) fn store_avx512(to: &mut [f32; ROW], value: __m512) {
-    // SAFETY: the array is as long as the register; unaligned stores are allowed.
-    unsafe { _mm512_storeu_ps(to.as_mut_ptr(), value) }
-}
-
 /// Loads 16 floats as two registers.
 #[target_feature(enable = "avx")]
 #[inline]
-pub(crate) fn load_avx(from: &[f32; ROW]) -> [__m256; 2] {
+pub(crate) fn load_panel_avx(from: &[f32; ROW]) -> [__m256; 2] {
     // SAFETY: the array is as long as two registers; unaligned loads are allowed.
     unsafe { [_mm256_loadu_ps(from.as_ptr()), _mm256_loadu_ps(from.as_ptr().add(ROW / 2))] }
 }
 
-/// Stores two registers as 16 floats.
+/// Loads 8 floats.
 #[target_feature(enable = "avx")]
 #[inline]
-pub(crate) fn store_avx(to: &mut [f32; ROW], value: [__m256; 2]) {
-    // SAFETY: the array is as long as two registers; unaligned stores are allowed.
-    unsafe {
-        _mm256_storeu_ps(to.as_mut_ptr(), value[0]);
-        _mm256_storeu_ps(to.as_mut_ptr().add(ROW / 2), value[1]);
-    }
+pub(crate) fn load_avx(from: &[f32; 8]) -> __m256 {
+    // SAFETY: the array is as long as the register; unaligned loads are allowed.
+    unsafe { _mm256_loadu_ps(from.as_ptr()) }
+}
+
+/// Stores 8 floats.
+#[target_feature(enable = "avx")]
+#[inline]
+pub(crate) fn store_avx(to: &mut [f32; 8], value: __m256) {
+    // SAFETY: the array is as long as the register; unaligned stores are allowed.
+    unsafe { _mm256_storeu_ps(to.as_mut_ptr(), value) }
 }

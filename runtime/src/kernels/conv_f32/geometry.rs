@@ -41,7 +41,7 @@ pub fn bias_len(border: Border, groups: u32, out_c: u32) -> Option<usize> {
 /// * `extent = (kernel - 1) * dilation + 1` an axis,
 /// * `phases = min(stride.w, extent.w)`: a staged channel keeps the columns of each stride residue
 ///   apart, so that neighbouring output pixels read neighbouring floats,
-/// * `columns = output.w + (extent.w - 1) / stride.w`, rounded down.
+/// * `columns = max(output.w + (extent.w - 1) / stride.w, 8)`, the quotient rounded down.
 ///
 /// `None` when `rows` is zero, `output` does not follow from `input`, or a number overflows.
 pub fn scratch_len(window: &Window, input: Dims, output: Dims, rows: u32) -> Option<usize> {
@@ -56,6 +56,9 @@ fn per_group(groups: u32, channels: u32) -> Option<usize> {
     let (groups, channels) = (nonzero(groups)?, nonzero(channels)?);
     (channels.checked_rem(groups)? == 0).then_some(channels.checked_div(groups)?)
 }
+
+/// Columns, and channels, that SIMD kernels stage in one go.
+pub(super) const STAGED_AT_ONCE: usize = 8;
 
 /// Shape of a feature map as indices.
 #[derive(Clone, Copy, Debug)]
@@ -149,6 +152,12 @@ impl Axis {
         if at < before { at } else { before + (at + 1).saturating_sub(last) }
     }
 
+    /// Whether pixels differ in class.
+    #[inline]
+    pub(super) fn has_classes(&self) -> bool {
+        self.class_count() > 1
+    }
+
     fn class_count(&self) -> usize {
         self.classes.0 + 1 + self.classes.1
     }
@@ -238,9 +247,10 @@ impl Geometry {
         self.columns.stride.get().min(self.columns.extent)
     }
 
-    /// Columns of one phase.
+    /// Columns of one phase: what tiles read, and at least what is staged at once.
     pub(super) fn staged_columns(&self) -> usize {
-        self.output.w + (self.columns.extent - 1) / self.columns.stride
+        let read = self.output.w + (self.columns.extent - 1) / self.columns.stride;
+        read.max(STAGED_AT_ONCE)
     }
 
     /// Floats of one staged channel.
@@ -248,19 +258,20 @@ impl Geometry {
         self.phases() * self.staged_columns()
     }
 
-    /// Where tap `kx` of output column 0 lies in a staged channel.
+    /// Where each tap `kx` of output column 0 lies in a staged channel.
     #[inline]
-    pub(super) fn staged_tap(&self, kx: usize) -> usize {
-        let (at, stride) = (self.columns.tap(kx), self.columns.stride);
-        at % stride * self.staged_columns() + at / stride
-    }
-
-    /// The columns of a staged phase that lie inside the picture.
-    pub(super) fn staged_inside(&self, phase: usize) -> Range<usize> {
-        let Axis { stride, pad, .. } = self.columns;
-        let count = |pixels: usize| (pixels + stride.get() - 1).saturating_sub(phase) / stride;
-        let end = count(pad + self.input.w).min(self.staged_columns());
-        count(pad).min(end)..end
+    pub(super) fn staged_taps(&self) -> impl Iterator<Item = usize> {
+        let Axis { taps, stride, dilation, .. } = self.columns;
+        let (phases, columns) = (stride.get(), self.staged_columns());
+        let (mut phase, mut column) = (0, 0);
+        (0..taps).map(move |_| {
+            let at = phase * columns + column;
+            (phase, column) = (phase + dilation % stride, column + dilation / stride);
+            if phase >= phases {
+                (phase, column) = (phase - phases, column + 1);
+            }
+            at
+        })
     }
 
     /// The input column that a staged column of a phase holds.

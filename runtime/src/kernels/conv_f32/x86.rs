@@ -13,7 +13,7 @@ mod blocking;
 mod stage;
 
 use super::{Args, Geometry, NR};
-use crate::kernels::arch::x86_64::{Panels, Taps};
+use crate::kernels::arch::x86_64::{Panels, Pixels, Taps};
 use crate::step::Activation;
 use blocking::{Menu, Tile, panels_per_block, tiles};
 use core::ops::Range;
@@ -31,6 +31,8 @@ struct Row<'a> {
     group: usize,
     /// First panel of the block within the group.
     panel: usize,
+    /// Taps `ky` that read rows of the picture.
+    ky: Range<usize>,
 }
 
 impl<'a> Row<'a> {
@@ -38,53 +40,54 @@ impl<'a> Row<'a> {
         &self.args.geometry
     }
 
-    /// Index of panel `n` of the block among those of all groups.
-    fn index(&self, n: usize) -> usize {
-        self.group * self.geometry().panels + self.panel + n
+    /// Index of the block's first panel among those of all groups.
+    fn index(&self) -> usize {
+        self.group * self.geometry().panels + self.panel
     }
 
-    /// Bias of one pixel in panel `n` of the block.
+    /// Bias of `MR` pixels from `column` on in the block's panels.
     #[inline]
-    fn bias(&self, column: usize, n: usize) -> Option<&'a [f32; NR]> {
+    fn bias<const MR: usize, const NB: usize>(
+        &self,
+        column: usize,
+    ) -> Option<[&'a [[f32; NR]; NB]; MR]> {
         let g = self.geometry();
-        let vector = g.bias_at(g.rows.class(self.row), g.columns.class(column));
-        self.args.bias.get(vector + self.index(n) * NR..)?.first_chunk()
-    }
-
-    /// Taps `ky` that read rows of the picture.
-    fn ky(&self) -> Range<usize> {
-        self.geometry().rows.taps_inside(self.row, self.geometry().input.h)
-    }
-
-    /// What tap `(ky, kx)` of `MR` pixels reads.
-    #[inline]
-    fn taps<const MR: usize>(&self, column: usize, ky: usize, kx: usize) -> Option<Taps<'a, MR>> {
-        let g = self.geometry();
-        let x = self.staged.channels(g, self.row, ky, self.group)?;
-        Taps::new(x.get(g.staged_tap(kx) + column..)?, g.pitch(), g.in_c)
-    }
-
-    /// Weights of tap `(ky, kx)` in the block's panels.
-    #[inline]
-    fn panels<const NB: usize>(&self, ky: usize, kx: usize) -> Option<Panels<'a, NB>> {
-        let g = self.geometry();
-        let tap = (ky * g.columns.taps + kx) * g.tap_len();
-        let weights = self.args.weights.get(self.index(0) * g.panel_len() + tap..)?;
-        Panels::new(weights, g.panel_len(), g.in_c)
-    }
-
-    /// Slopes of panel `n` of the block, when the activation has slopes.
-    fn slopes(&self, n: usize) -> Option<[f32; NR]> {
-        match self.args.activation {
-            Activation::LeakyRelu { slope } => Some([slope; NR]),
-            Activation::PRelu { .. } => {
-                self.args.slopes.get(self.index(n) * NR..)?.first_chunk().copied()
+        let of_row = self.args.bias.get(g.bias_at(g.rows.class(self.row), 0)..)?;
+        let first = vectors(of_row, g.bias_at(0, g.columns.class(column)) + self.index() * NR)?;
+        let mut bias = [first; MR];
+        if g.columns.has_classes() {
+            for (m, bias) in bias.iter_mut().enumerate() {
+                let vector = g.bias_at(0, g.columns.class(column + m));
+                *bias = vectors(of_row, vector + self.index() * NR)?;
             }
+        }
+        Some(bias)
+    }
+
+    /// Staged pixels of tap row `ky`, and its weights in the block's panels.
+    #[inline]
+    fn tap_row(&self, ky: usize) -> Option<TapRow<'a>> {
+        let g = self.geometry();
+        let weights = self.index() * g.panel_len() + ky * g.columns.taps * g.tap_len();
+        Some(TapRow {
+            geometry: g,
+            pixels: self.staged.channels(g, self.row, ky, self.group)?,
+            weights: self.args.weights.get(weights..)?,
+        })
+    }
+
+    /// Slopes of the block's panels, when the activation has slopes.
+    #[inline]
+    fn slopes<const NB: usize>(&self) -> Option<[[f32; NR]; NB]> {
+        match self.args.activation {
+            Activation::LeakyRelu { slope } => Some([[slope; NR]; NB]),
+            Activation::PRelu { .. } => vectors(self.args.slopes, self.index() * NR).copied(),
             Activation::None | Activation::Clamp { .. } => None,
         }
     }
 
-    /// Bounds of values without slopes; `None` in the activation means none here.
+    /// Bounds of values without slopes.
+    #[inline]
     fn bounds(&self) -> (f32, f32) {
         match self.args.activation {
             Activation::Clamp { lo, hi } => (lo, hi),
@@ -92,13 +95,47 @@ impl<'a> Row<'a> {
         }
     }
 
-    /// The channels of panel `n` of the block at one pixel: 16, or fewer in a group's last panel.
+    /// Where the block's channels of `MR` pixels from `column` on go.
     #[inline]
-    fn channels<'y>(&self, y: &'y mut [f32], column: usize, n: usize) -> Option<&'y mut [f32]> {
+    fn pixels<'y, const MR: usize, const NB: usize>(
+        &self,
+        y: &'y mut [f32],
+        column: usize,
+    ) -> Option<Pixels<'y, MR, NB>> {
         let g = self.geometry();
-        let in_group = (self.panel + n) * NR;
-        let at = column * g.output.c + self.group * g.out_c + in_group;
-        y.get_mut(at..)?.get_mut(..NR.min(g.out_c.checked_sub(in_group)?))
+        let in_group = self.panel * NR;
+        let width = (NB * NR).min(g.out_c.checked_sub(in_group)?);
+        let first = column * g.output.c + self.group * g.out_c + in_group;
+        Pixels::new(y.get_mut(first..)?, g.output.c, width)
+    }
+}
+
+/// `NB` vectors of 16 floats from `at` on.
+#[inline]
+fn vectors<const NB: usize>(values: &[f32], at: usize) -> Option<&[[f32; NR]; NB]> {
+    values.get(at..)?.as_chunks().0.first_chunk()
+}
+
+/// What one row of taps of a tile reads.
+struct TapRow<'a> {
+    geometry: &'a Geometry,
+    pixels: &'a [f32],
+    weights: &'a [f32],
+}
+
+impl<'a> TapRow<'a> {
+    /// The operands of tap `kx`, which lies `at` floats into a staged channel, for `MR` pixels
+    /// from `column` on.
+    #[inline]
+    fn tap<const MR: usize, const NB: usize>(
+        &self,
+        column: usize,
+        (kx, at): (usize, usize),
+    ) -> Option<(Taps<'a, MR>, Panels<'a, NB>)> {
+        let g = self.geometry;
+        let taps = Taps::new(self.pixels.get(at + column..)?, g.pitch(), g.in_c)?;
+        let weights = self.weights.get(kx * g.tap_len()..)?;
+        Some((taps, Panels::new(weights, g.panel_len(), g.in_c)?))
     }
 }
 
@@ -106,6 +143,7 @@ impl<'a> Row<'a> {
 ///
 /// `None` means that a check failed which [`Args::new`] and
 /// [`Kernel::run`](super::Kernel::run) have already made.
+#[target_feature(enable = "avx2,fma")]
 fn conv_rows(
     args: &Args<'_>,
     rows: Range<usize>,
@@ -127,6 +165,7 @@ fn conv_rows(
     Some(())
 }
 
+#[target_feature(enable = "avx2,fma")]
 fn conv_staged(
     args: &Args<'_>,
     staged: Staged<'_>,
@@ -144,7 +183,8 @@ fn conv_staged(
             for row in band.clone() {
                 let (y, after) = rest.split_at_mut_checked(g.output_row())?;
                 rest = after;
-                let row = Row { args, staged, row, group, panel };
+                let ky = g.rows.taps_inside(row, g.input.h);
+                let row = Row { args, staged, row, group, panel, ky };
                 for tile in tiles(g.output.w, panels, menu) {
                     compute(&row, tile, y)?;
                 }

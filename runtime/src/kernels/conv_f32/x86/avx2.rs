@@ -1,10 +1,10 @@
 //! AVX2 and FMA: tiles of up to 6 pixels x 16 channels, 12 sums of two registers a pixel.
 
-use super::super::{Args, Kernel, NR};
+use super::super::{Args, Kernel};
 use super::blocking::Tile;
 use super::{Row, conv_rows};
 use crate::cpu::Feature;
-use crate::kernels::arch::x86_64::{add_taps_avx2, load_avx, store_avx};
+use crate::kernels::arch::x86_64::{add_taps_avx2, load_panel_avx};
 use core::arch::x86_64::*;
 use core::ops::Range;
 
@@ -38,18 +38,19 @@ fn tile_of(row: &Row<'_>, at: Tile, y: &mut [f32]) -> Option<()> {
 #[target_feature(enable = "avx2,fma")]
 fn tile<const MR: usize>(row: &Row<'_>, column: usize, y: &mut [f32]) -> Option<()> {
     let mut sum = [[_mm256_setzero_ps(); 2]; MR];
+    let bias = row.bias::<MR, 1>(column)?;
     for m in 0..MR {
-        sum[m] = load_avx(row.bias(column + m, 0)?);
+        sum[m] = load_panel_avx(&bias[m][0]);
     }
-    for ky in row.ky() {
-        for kx in 0..row.geometry().columns.taps {
-            add_taps_avx2(&mut sum, row.taps(column, ky, kx)?, row.panels(ky, kx)?);
+    for ky in row.ky.clone() {
+        let taps = row.tap_row(ky)?;
+        for tap in row.geometry().staged_taps().enumerate() {
+            let (pixels, panel) = taps.tap(column, tap)?;
+            add_taps_avx2(&mut sum, pixels, panel);
         }
     }
     finish(row, &mut sum);
-    for m in 0..MR {
-        store(row.channels(y, column + m, 0)?, sum[m]);
-    }
+    row.pixels(y, column)?.store_avx2(&sum);
     Some(())
 }
 
@@ -57,8 +58,8 @@ fn tile<const MR: usize>(row: &Row<'_>, column: usize, y: &mut [f32]) -> Option<
 #[target_feature(enable = "avx2,fma")]
 #[inline]
 fn finish<const MR: usize>(row: &Row<'_>, sum: &mut [[__m256; 2]; MR]) {
-    if let Some(slopes) = row.slopes(0) {
-        let slopes = load_avx(&slopes);
+    if let Some([slopes]) = row.slopes() {
+        let slopes = load_panel_avx(&slopes);
         for m in 0..MR {
             for h in 0..2 {
                 let negative = _mm256_cmp_ps::<_CMP_LT_OQ>(sum[m][h], _mm256_setzero_ps());
@@ -68,23 +69,11 @@ fn finish<const MR: usize>(row: &Row<'_>, sum: &mut [[__m256; 2]; MR]) {
         }
     } else {
         let (lo, hi) = row.bounds();
+        let (lo, hi) = (_mm256_set1_ps(lo), _mm256_set1_ps(hi));
         for m in 0..MR {
             for h in 0..2 {
-                let above = _mm256_max_ps(_mm256_set1_ps(lo), sum[m][h]);
-                sum[m][h] = _mm256_min_ps(_mm256_set1_ps(hi), above);
+                sum[m][h] = _mm256_min_ps(hi, _mm256_max_ps(lo, sum[m][h]));
             }
         }
     }
-}
-
-/// Stores as many channels as `y` has, at most 16.
-#[target_feature(enable = "avx2,fma")]
-#[inline]
-fn store(y: &mut [f32], value: [__m256; 2]) {
-    if let Some(whole) = y.first_chunk_mut() {
-        return store_avx(whole, value);
-    }
-    let mut channels = [0.0; NR];
-    store_avx(&mut channels, value);
-    y.iter_mut().zip(channels).for_each(|(to, from)| *to = from);
 }

@@ -1,18 +1,18 @@
-//! AVX-512: tiles of up to 14 pixels x 32, 9 x 48, 7 x 64 or 14 x 16 channels, 28 sums in registers.
+//! AVX-512: tiles of up to 14 pixels x 32, 9 x 48 or 14 x 16 channels.
 
-use super::super::{Args, Kernel, NR};
+use super::super::{Args, Kernel};
 use super::blocking::Tile;
 use super::{Row, conv_rows};
 use crate::cpu::Feature;
-use crate::kernels::arch::x86_64::{add_taps_avx512, load_avx512, store_avx512};
+use crate::kernels::arch::x86_64::{add_taps_avx512, load_avx512};
 use core::arch::x86_64::*;
 use core::ops::Range;
 
 pub(in super::super) const KERNEL: Kernel =
     Kernel { name: "conv_f32_14x32_avx512", needs: Some(Feature::Avx512), run };
 
-/// 28 sums of 32 registers: the others hold weights and a pixel.
-const MENU: &[usize] = &[14, 14, 9, 7];
+/// At most 28 sums of 32 registers: the others hold weights and a pixel.
+const MENU: &[usize] = &[14, 14, 9];
 
 #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,avx2,fma")]
 fn run(args: &Args<'_>, rows: Range<usize>, y: &mut [f32], scratch: &mut [f32]) {
@@ -36,7 +36,6 @@ fn tile_of(row: &Row<'_>, at: Tile, y: &mut [f32]) -> Option<()> {
         1 => tile_of_pixels!(row, at, y, 1: 1 2 3 4 5 6 7 8 9 10 11 12 13 14),
         2 => tile_of_pixels!(row, at, y, 2: 1 2 3 4 5 6 7 8 9 10 11 12 13 14),
         3 => tile_of_pixels!(row, at, y, 3: 1 2 3 4 5 6 7 8 9),
-        4 => tile_of_pixels!(row, at, y, 4: 1 2 3 4 5 6 7),
         _ => None,
     }
 }
@@ -49,55 +48,43 @@ fn tile<const MR: usize, const NB: usize>(
     y: &mut [f32],
 ) -> Option<()> {
     let mut sum = [[_mm512_setzero_ps(); NB]; MR];
+    let bias = row.bias::<MR, NB>(column)?;
     for m in 0..MR {
         for n in 0..NB {
-            sum[m][n] = load_avx512(row.bias(column + m, n)?);
+            sum[m][n] = load_avx512(&bias[m][n]);
         }
     }
-    for ky in row.ky() {
-        for kx in 0..row.geometry().columns.taps {
-            add_taps_avx512(&mut sum, row.taps(column, ky, kx)?, row.panels(ky, kx)?);
+    for ky in row.ky.clone() {
+        let taps = row.tap_row(ky)?;
+        for tap in row.geometry().staged_taps().enumerate() {
+            let (pixels, panels) = taps.tap(column, tap)?;
+            add_taps_avx512(&mut sum, pixels, panels);
         }
     }
-    for n in 0..NB {
-        finish(row, n, &mut sum);
-    }
-    for m in 0..MR {
-        for n in 0..NB {
-            store(row.channels(y, column + m, n)?, sum[m][n]);
-        }
-    }
+    finish(row, &mut sum);
+    row.pixels(y, column)?.store_avx512(&sum);
     Some(())
 }
 
-/// The activation on panel `n` of a tile. `max` and `min` return their second operand when one
-/// is NaN: NaN stays NaN.
+/// The activation. `max` and `min` return their second operand when one is NaN: NaN stays NaN.
 #[target_feature(enable = "avx512f")]
 #[inline]
-fn finish<const MR: usize, const NB: usize>(row: &Row<'_>, n: usize, sum: &mut [[__m512; NB]; MR]) {
-    if let Some(slopes) = row.slopes(n) {
-        let slopes = load_avx512(&slopes);
-        for m in 0..MR {
-            let negative = _mm512_cmp_ps_mask::<_CMP_LT_OQ>(sum[m][n], _mm512_setzero_ps());
-            sum[m][n] = _mm512_mask_mul_ps(sum[m][n], negative, sum[m][n], slopes);
+fn finish<const MR: usize, const NB: usize>(row: &Row<'_>, sum: &mut [[__m512; NB]; MR]) {
+    if let Some(slopes) = row.slopes::<NB>() {
+        for n in 0..NB {
+            let slope = load_avx512(&slopes[n]);
+            for m in 0..MR {
+                let negative = _mm512_cmp_ps_mask::<_CMP_LT_OQ>(sum[m][n], _mm512_setzero_ps());
+                sum[m][n] = _mm512_mask_mul_ps(sum[m][n], negative, sum[m][n], slope);
+            }
         }
     } else {
         let (lo, hi) = row.bounds();
+        let (lo, hi) = (_mm512_set1_ps(lo), _mm512_set1_ps(hi));
         for m in 0..MR {
-            let above = _mm512_max_ps(_mm512_set1_ps(lo), sum[m][n]);
-            sum[m][n] = _mm512_min_ps(_mm512_set1_ps(hi), above);
+            for n in 0..NB {
+                sum[m][n] = _mm512_min_ps(hi, _mm512_max_ps(lo, sum[m][n]));
+            }
         }
     }
-}
-
-/// Stores as many channels as `y` has, at most 16.
-#[target_feature(enable = "avx512f")]
-#[inline]
-fn store(y: &mut [f32], value: __m512) {
-    if let Some(whole) = y.first_chunk_mut() {
-        return store_avx512(whole, value);
-    }
-    let mut channels = [0.0; NR];
-    store_avx512(&mut channels, value);
-    y.iter_mut().zip(channels).for_each(|(to, from)| *to = from);
 }

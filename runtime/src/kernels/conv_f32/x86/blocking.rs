@@ -34,13 +34,17 @@ pub(super) fn panels_per_block(width: usize, panels: usize, menu: &Menu) -> usiz
     (1..=menu.len().min(panels)).rev().min_by_key(|&block| cost(block)).unwrap_or(1)
 }
 
-/// Cost of one block at one output row, in multiply-adds of one register an input channel.
+/// Cost of one block at one output row, in sixteenths of a multiply-add an input channel.
 fn row_cost(width: usize, panels: usize, menu: &Menu) -> usize {
     if panels == 0 { 0 } else { tiles(width, panels, menu).map(tile_cost).sum() }
 }
 
-/// One multiply-add a pixel and panel, at least [`LATENCY`], and a bit for the tile itself.
+/// One multiply-add a pixel and panel, at least [`LATENCY`]. Loads run beside them, but decide
+/// between equals: a pixel comes from the level-1 cache, a row of weights from the level-2 cache.
 fn tile_cost(tile: Tile) -> usize {
     const LATENCY: usize = 8; // 4 cycles until a sum can be added to again, 2 units
-    (tile.pixels * tile.panels).max(LATENCY) + 1
+    const PIXEL: usize = 1;
+    const WEIGHTS: usize = 4;
+    let multiply_adds = (tile.pixels * tile.panels).max(LATENCY);
+    16 * multiply_adds + PIXEL * tile.pixels + WEIGHTS * tile.panels
 }

@@ -5,7 +5,10 @@
 //! one pointer and no test for the border. Rows outside the picture are not staged: tiles skip
 //! their taps.
 
-use super::super::{Args, Geometry};
+use super::super::Args;
+use super::super::geometry::{Geometry, STAGED_AT_ONCE as BLOCK};
+use crate::kernels::arch::x86_64::{load_avx, store_avx};
+use core::arch::x86_64::*;
 use core::ops::Range;
 
 /// Staged input rows, from input row `first` on.
@@ -31,6 +34,7 @@ impl<'a> Staged<'a> {
 }
 
 /// Stages the input rows of output rows `band`; `None` when `scratch` is too short.
+#[target_feature(enable = "avx")]
 pub(super) fn stage<'a>(
     args: &Args<'_>,
     band: &Range<usize>,
@@ -51,38 +55,83 @@ pub(super) fn stage<'a>(
 }
 
 /// One input row `[column][channel]` to `[channel][phase][column]`.
+#[target_feature(enable = "avx")]
 fn stage_row(g: &Geometry, x: &[f32], staged: &mut [f32]) -> Option<()> {
+    let columns = g.staged_columns();
+    let last = columns.checked_sub(BLOCK)?;
     for phase in 0..g.phases() {
-        let inside = g.staged_inside(phase);
-        let rows = staged.get_mut(phase * g.staged_columns()..)?;
-        for channel in 0..g.input.c {
-            let row = rows.get_mut(channel * g.pitch()..)?.get_mut(..g.staged_columns())?;
-            row.get_mut(..inside.start)?.fill(0.0);
-            row.get_mut(inside.end..)?.fill(0.0);
-        }
-        if let Some(first) = g.staged_source(phase, inside.start) {
-            let x = x.get(first * g.input.c..)?;
-            let step = g.columns.stride.get() * g.input.c;
-            let to = rows.get_mut(inside.start..)?;
-            transpose(x, step, inside.len(), g.input.c, to, g.pitch())?;
+        let to = staged.get_mut(phase * columns..)?;
+        for column in (0..columns).step_by(BLOCK) {
+            // The last block overlaps the one before rather than end outside.
+            let column = column.min(last);
+            let mut pixels: [&[f32]; BLOCK] = [&[]; BLOCK];
+            for (i, pixel) in pixels.iter_mut().enumerate() {
+                if let Some(source) = g.staged_source(phase, column + i) {
+                    *pixel = x.get(source * g.input.c..)?.get(..g.input.c)?;
+                }
+            }
+            stage_block(pixels, g.input.c, to.get_mut(column..)?, g.pitch())?;
         }
     }
     Some(())
 }
 
-/// `to[channel * pitch + i] = x[i * step + channel]` for `i < count`, `channel < channels`.
-fn transpose(
-    x: &[f32],
-    step: usize,
-    count: usize,
+/// `to[channel * pitch + i] = pixels[i][channel]`; pixels without channels are padding: zero.
+#[target_feature(enable = "avx")]
+fn stage_block(
+    pixels: [&[f32]; BLOCK],
     channels: usize,
     to: &mut [f32],
     pitch: usize,
 ) -> Option<()> {
-    for i in 0..count {
-        let pixel = x.get(i * step..)?.get(..channels)?;
-        let column = to.get_mut(i..)?.iter_mut().step_by(pitch.max(1));
-        column.zip(pixel).for_each(|(to, from)| *to = *from);
+    let whole = channels - channels % BLOCK;
+    for channel in (0..whole).step_by(BLOCK) {
+        let rows = pixels.map(|pixel| match pixel.get(channel..).and_then(<[f32]>::first_chunk) {
+            Some(values) => load_avx(values),
+            None => load_avx(&[0.0; BLOCK]),
+        });
+        for (i, row) in transpose_8x8(rows).into_iter().enumerate() {
+            store_avx(to.get_mut((channel + i) * pitch..)?.first_chunk_mut()?, row);
+        }
+    }
+    for channel in whole..channels {
+        let row: &mut [f32; BLOCK] = to.get_mut(channel * pitch..)?.first_chunk_mut()?;
+        *row = pixels.map(|pixel| pixel.get(channel).copied().unwrap_or(0.0));
     }
     Some(())
+}
+
+/// `out[i][k] = rows[k][i]`.
+#[target_feature(enable = "avx")]
+#[inline]
+fn transpose_8x8(rows: [__m256; BLOCK]) -> [__m256; BLOCK] {
+    let [a, b, c, d, e, f, g, h] = rows;
+    let [p0, p1, p2, p3] = transpose_4x4_twice([a, b, c, d]);
+    let [q0, q1, q2, q3] = transpose_4x4_twice([e, f, g, h]);
+    const LOW: i32 = 0x20;
+    const HIGH: i32 = 0x31;
+    [
+        _mm256_permute2f128_ps::<LOW>(p0, q0),
+        _mm256_permute2f128_ps::<LOW>(p1, q1),
+        _mm256_permute2f128_ps::<LOW>(p2, q2),
+        _mm256_permute2f128_ps::<LOW>(p3, q3),
+        _mm256_permute2f128_ps::<HIGH>(p0, q0),
+        _mm256_permute2f128_ps::<HIGH>(p1, q1),
+        _mm256_permute2f128_ps::<HIGH>(p2, q2),
+        _mm256_permute2f128_ps::<HIGH>(p3, q3),
+    ]
+}
+
+/// Transposes the low and the high 4x4 halves of four rows, each in place.
+#[target_feature(enable = "avx")]
+#[inline]
+fn transpose_4x4_twice([a, b, c, d]: [__m256; 4]) -> [__m256; 4] {
+    let (ab_low, ab_high) = (_mm256_unpacklo_ps(a, b), _mm256_unpackhi_ps(a, b));
+    let (cd_low, cd_high) = (_mm256_unpacklo_ps(c, d), _mm256_unpackhi_ps(c, d));
+    [
+        _mm256_shuffle_ps::<0b01_00_01_00>(ab_low, cd_low),
+        _mm256_shuffle_ps::<0b11_10_11_10>(ab_low, cd_low),
+        _mm256_shuffle_ps::<0b01_00_01_00>(ab_high, cd_high),
+        _mm256_shuffle_ps::<0b11_10_11_10>(ab_high, cd_high),
+    ]
 }
