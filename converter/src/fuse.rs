@@ -1,1 +1,346 @@
 //! Affine regions of a graph → one convolution each, with a certificate.
+//!
+//! Nothing here knows a block of any paper. Every node that is affine in what it reads is a kernel
+//! map ([`kernel_map`]); maps compose, add and stack; a region becomes one convolution where that
+//! is exact ([`form`]) and costs nothing (the cheapest cut), and only after both have been
+//! executed side by side ([`certificate`]).
+
+pub mod certificate;
+mod cover;
+mod flow;
+pub mod form;
+pub mod kernel_map;
+mod node_map;
+mod region_map;
+mod rounded;
+mod simplify;
+
+pub use certificate::{Certificate, Errors};
+
+use crate::graph::{Graph, Op};
+use cover::{Candidate, Declined};
+use flow::Flow;
+use kernel_map::KernelMap;
+use node_map::pixels;
+use region_map::region_map;
+use rounded::{Rewritten, Rounded};
+use serde::{Serialize, Serializer};
+use std::collections::HashMap;
+
+/// What to fuse.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum FuseMode {
+    /// Branches stay. BatchNorm, constants and activations still move into the convolution beside
+    /// them, as every runtime does on loading a model.
+    Off,
+    /// What costs neither multiplications nor weights.
+    #[default]
+    Free,
+    /// Whatever is exact, at any cost.
+    All,
+}
+
+/// How far [`fuse`] has come.
+#[derive(Clone, Copy, Debug)]
+pub struct Progress<'a> {
+    /// Regions done.
+    pub done: usize,
+    /// Regions in all.
+    pub total: usize,
+    /// Node that the next region becomes.
+    pub name: &'a str,
+}
+
+/// A fused graph and the account of it.
+#[derive(Clone, Debug)]
+pub struct Fused {
+    /// The same function with fewer nodes.
+    pub graph: Graph,
+    /// What became one node, in execution order.
+    pub regions: Vec<Region>,
+    /// What could have been one node and why it is not.
+    pub refused: Vec<Refusal>,
+}
+
+/// Work and weights of nodes.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
+pub struct Cost {
+    /// Multiply-accumulates for one picture.
+    pub macs: u64,
+    /// Weights, biases not counted.
+    pub weights: u64,
+}
+
+impl Cost {
+    fn plus(self, other: Self) -> Self {
+        Self { macs: self.macs + other.macs, weights: self.weights + other.weights }
+    }
+}
+
+/// Nodes that became one node.
+#[derive(Clone, Debug, Serialize)]
+pub struct Region {
+    /// The new node: it has the name of the last one it replaces.
+    pub name: String,
+    /// The nodes it replaces, in execution order.
+    pub nodes: Vec<String>,
+    /// Value that the region reads.
+    pub source: String,
+    /// Value that it gives.
+    pub output: String,
+    /// The nodes together.
+    pub before: Cost,
+    /// The new node.
+    pub after: Cost,
+    /// Learned numbers of the nodes: weights, biases, scales and shifts.
+    pub params_before: u64,
+    /// Weights and biases of the new node.
+    pub params_after: u64,
+    /// Bytes of f32 feature maps that are no longer written.
+    pub activation_bytes_saved: u64,
+    /// Bias vectors: 1, or one a class of border pixels where zero padding and a bias met.
+    pub bias_vectors: usize,
+    /// Proof by execution.
+    pub certificate: Certificate,
+}
+
+/// Nodes that stay as they are although one map of them could exist.
+#[derive(Clone, Debug, Serialize)]
+pub struct Refusal {
+    /// The nodes, in execution order.
+    pub nodes: Vec<String>,
+    /// Why.
+    #[serde(serialize_with = "as_text")]
+    pub reason: Reason,
+}
+
+fn as_text<S: Serializer>(reason: &Reason, serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.collect_str(reason)
+}
+
+/// Why nodes do not become one convolution.
+#[derive(Clone, Debug, PartialEq, thiserror::Error)]
+pub enum Reason {
+    /// R5 violated: a window that reads several pixels, then padding, then another window.
+    #[error(
+        "the padding lies between two windows of which the first reads several pixels or pads \
+         with its bias: no single kernel is right at the border"
+    )]
+    PaddingBetween,
+    /// Branches that step differently.
+    #[error("the branches have different strides")]
+    StridesDiffer,
+    /// A padding would have to be negative.
+    #[error("one convolution would have to cut off rows or columns of the picture")]
+    Cropped,
+    /// Beyond what is planned.
+    #[error("the kernel would have {rows}x{columns} taps")]
+    KernelTooLarge {
+        /// Rows of taps.
+        rows: usize,
+        /// Columns of taps.
+        columns: usize,
+    },
+    /// Exact, but with too many classes of border pixels.
+    #[error("the border would need {found} bias vectors, more than {limit} (--fuse=all allows it)")]
+    BiasVectors {
+        /// What it needs.
+        found: usize,
+        /// What is allowed.
+        limit: usize,
+    },
+    /// Exact, but not free.
+    #[error(
+        "one convolution would cost {} MACs and {} weights instead of {} and {} \
+         (--fuse=all does it anyway)",
+        after.macs, after.weights, before.macs, before.weights
+    )]
+    CostsMore {
+        /// The nodes.
+        before: Cost,
+        /// One convolution.
+        after: Cost,
+    },
+    /// A value inside is needed by others too.
+    #[error("a value between them is read elsewhere too and is computed once")]
+    SeveralReaders,
+    /// [`FuseMode::Off`].
+    #[error("fusion of convolutions is switched off")]
+    SwitchedOff,
+    /// Overflow in f32, division by zero, NaN weights.
+    #[error("a weight or bias of the fused kernel is not a finite f32")]
+    NotFinite,
+    /// The oracle could not run the region.
+    #[error("the region could not be executed for its certificate: {error}")]
+    NotExecutable {
+        /// What the oracle said.
+        error: String,
+    },
+    /// The certificate failed.
+    #[error("before and after differ: {exact:.1e} in f64, {rounded:.1e} as f32 (relative)")]
+    Differs {
+        /// Largest relative difference of the f64 kernel.
+        exact: f64,
+        /// Largest relative difference of the f32 kernel.
+        rounded: f64,
+    },
+}
+
+/// Fuses what is exact and, as `mode` says, free. The result computes the same outputs from the
+/// same inputs, under the same names; every fused region has been executed before and after.
+///
+/// Kernels are folded in f64 and rounded once, to f32.
+pub fn fuse(mut graph: Graph, mode: FuseMode, progress: &mut dyn FnMut(Progress<'_>)) -> Fused {
+    simplify::drop_unread(&mut graph);
+    simplify::drop_identities(&mut graph);
+    simplify::merge_pads_into_pools(&mut graph);
+    let flow = Flow::of(&graph, mode != FuseMode::Off);
+    let (candidates, declined) = cover::cheapest(&graph, &flow, mode);
+    let mut work = Work::new(graph, flow, declined);
+    let total = candidates.len();
+    for (done, candidate) in candidates.into_iter().enumerate() {
+        let name = &work.graph.nodes[*candidate.nodes.last().expect("not empty")].name;
+        progress(Progress { done, total, name });
+        work.replace(candidate);
+    }
+    work.finish()
+}
+
+/// The graph while regions are replaced one by one.
+struct Work {
+    graph: Graph,
+    flow: Flow,
+    /// Nodes that are gone, or what they became.
+    rewritten: HashMap<usize, Option<Rewritten>>,
+    sources: HashMap<usize, crate::graph::ValueId>,
+    /// By value: nodes left that read it.
+    readers: Vec<usize>,
+    regions: Vec<Region>,
+    refused: Vec<Refusal>,
+}
+
+impl Work {
+    fn new(graph: Graph, flow: Flow, declined: Vec<Declined>) -> Self {
+        let names = |nodes: &[usize]| nodes.iter().map(|&k| graph.nodes[k].name.clone()).collect();
+        let refused = declined
+            .into_iter()
+            .map(|declined| Refusal { nodes: names(&declined.nodes), reason: declined.reason });
+        let refused = refused.collect();
+        let readers = flow.consumers.iter().map(Vec::len).collect();
+        Self {
+            graph,
+            flow,
+            rewritten: HashMap::new(),
+            sources: HashMap::new(),
+            readers,
+            regions: Vec::new(),
+            refused,
+        }
+    }
+
+    /// Computes, proves and books one region; if the proof fails, its nodes stay.
+    fn replace(&mut self, candidate: Candidate) {
+        match self.proved(&candidate) {
+            Ok((node, certificate)) => {
+                let region = self.region(&candidate, &node, certificate);
+                self.regions.push(region);
+                self.book(&candidate, node);
+            }
+            Err(reason) => {
+                let names = candidate.nodes.iter().map(|&k| self.graph.nodes[k].name.clone());
+                self.refused.push(Refusal { nodes: names.collect(), reason });
+            }
+        }
+    }
+
+    fn proved(&self, candidate: &Candidate) -> Result<(Rewritten, Certificate), Reason> {
+        let map = region_map(&self.graph, &self.flow, candidate)?;
+        let map = map.trimmed();
+        let vector = self.graph.shape(candidate.output).len() == 2;
+        let rounded = Rounded::new(&map, vector)?;
+        let certificate = certificate::certify(&self.graph, candidate, &map, &rounded)?;
+        let (source, output) = (candidate.source, candidate.output);
+        let node = rounded.node(pixels(&self.graph, source), pixels(&self.graph, output))?;
+        Ok((node, certificate))
+    }
+
+    fn region(&self, candidate: &Candidate, node: &Rewritten, certificate: Certificate) -> Region {
+        let graph = &self.graph;
+        let (last, between) = candidate.nodes.split_last().expect("not empty");
+        let bytes = |&k: &usize| 4 * graph.shape(graph.nodes[k].output).iter().product::<usize>();
+        Region {
+            name: graph.nodes[*last].name.clone(),
+            nodes: candidate.nodes.iter().map(|&k| graph.nodes[k].name.clone()).collect(),
+            source: graph.get(candidate.source).name.clone(),
+            output: graph.get(candidate.output).name.clone(),
+            before: candidate.before,
+            after: node.cost(pixels(graph, candidate.output)),
+            params_before: candidate.nodes.iter().map(|&k| self.params(k)).sum(),
+            params_after: node.params(),
+            activation_bytes_saved: between.iter().map(bytes).sum::<usize>() as u64,
+            bias_vectors: node.bias_vectors,
+            certificate,
+        }
+    }
+
+    /// Learned numbers of a node: its constants without the statistics of a BatchNorm.
+    fn params(&self, index: usize) -> u64 {
+        let node = &self.graph.nodes[index];
+        let learned = if matches!(node.op, Op::BatchNorm { .. }) { 3 } else { usize::MAX };
+        let constants = node.inputs.iter().take(learned);
+        constants
+            .filter_map(|&id| self.graph.get(id).constant.as_ref())
+            .map(|t| t.len() as u64)
+            .sum()
+    }
+
+    /// Marks the nodes as replaced and frees the constants that only they read.
+    fn book(&mut self, candidate: &Candidate, node: Rewritten) {
+        for &index in &candidate.nodes {
+            for &input in &self.graph.nodes[index].inputs {
+                self.readers[input.index()] -= 1;
+                if self.readers[input.index()] == 0 {
+                    self.graph.values[input.index()].constant = None;
+                }
+            }
+            self.rewritten.insert(index, None);
+        }
+        let last = *candidate.nodes.last().expect("not empty");
+        self.rewritten.insert(last, Some(node));
+        self.sources.insert(last, candidate.source);
+    }
+
+    fn finish(mut self) -> Fused {
+        let nodes = std::mem::take(&mut self.graph.nodes);
+        for (index, mut node) in nodes.into_iter().enumerate() {
+            match self.rewritten.remove(&index) {
+                None => self.graph.nodes.push(node),
+                Some(None) => {}
+                Some(Some(new)) => {
+                    node.inputs = vec![self.sources[&index]];
+                    for (role, tensor) in new.constants {
+                        let name = format!("{}.{role}", node.name);
+                        node.inputs.push(self.graph.constant(name, tensor));
+                    }
+                    node.op = new.op;
+                    self.graph.nodes.push(node);
+                }
+            }
+        }
+        simplify::fuse_activations(&mut self.graph);
+        simplify::drop_unread(&mut self.graph);
+        simplify::drop_unnamed(&mut self.graph);
+        Fused { graph: self.graph, regions: self.regions, refused: self.refused }
+    }
+}
+
+impl KernelMap {
+    /// The same map without rows and columns of zeros at the rim of its kernel, where padding allows.
+    fn trimmed(mut self) -> Self {
+        let rim = |map: &Self| map.form.rims().into_iter().find(|form| map.vanishes_outside(form));
+        while let Some(smaller) = rim(&self) {
+            self = self.restricted(smaller);
+        }
+        self
+    }
+}

@@ -2,5 +2,6 @@
 #![forbid(unsafe_code)]
 
 pub mod conv_cases;
+pub mod graphs;
 pub mod net;
 pub mod strand_builder;

@@ -1,0 +1,285 @@
+//! The cheapest cut: which values become one convolution of which earlier value.
+//!
+//! For each value, from the first to the last, the cheapest way to have it: its node as it is, or
+//! one kernel map of one of its dominators. A map is allowed only if it needs neither more
+//! multiplications nor more weight bytes than the nodes it replaces, so that a linear 1x1 to few
+//! channels before a 1x1 to many, or a depthwise before a pointwise convolution, stays in two
+//! factors. [`FuseMode::All`] lifts that, but no map is allowed that the algebra refuses.
+
+use super::flow::Flow;
+use super::form::Form;
+use super::node_map::{Role, channels, form_of, pixels};
+use super::{Cost, FuseMode, Reason};
+use crate::graph::{Graph, Op, ValueId};
+use std::collections::HashMap;
+
+/// Dominators tried for one value: bounds the work in long linear chains.
+const CANDIDATES: usize = 24;
+/// Bias vectors that a border may need: a padded 5x5 has 25 classes of pixels.
+const BIAS_VECTORS: usize = 25;
+
+/// A stretch of the graph that becomes one kernel map.
+#[derive(Clone, Debug)]
+pub(super) struct Candidate {
+    /// What the map reads.
+    pub(super) source: ValueId,
+    /// What it gives.
+    pub(super) output: ValueId,
+    /// The nodes it replaces, in execution order.
+    pub(super) nodes: Vec<usize>,
+    /// Its geometry, with paddings that fit the size of the graph.
+    pub(super) form: Form,
+    /// What the nodes cost.
+    pub(super) before: Cost,
+    /// What the map costs.
+    pub(super) after: Cost,
+}
+
+/// What stays two steps although one map could exist.
+#[derive(Debug)]
+pub(super) struct Declined {
+    /// The nodes.
+    pub(super) nodes: Vec<usize>,
+    /// Why.
+    pub(super) reason: Reason,
+}
+
+/// Chooses the cheapest cover of all regions: the candidates to fuse, in execution order, and the
+/// next larger ones that were declined.
+pub(super) fn cheapest(
+    graph: &Graph,
+    flow: &Flow,
+    mode: FuseMode,
+) -> (Vec<Candidate>, Vec<Declined>) {
+    let mut planner = Planner::new(graph, flow, mode);
+    for (index, node) in graph.nodes.iter().enumerate() {
+        if flow.roles[index].is_some() {
+            planner.choose(node.output);
+        }
+    }
+    planner.collect()
+}
+
+/// Cost of a path that ends in a value, in the order in which paths are compared.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+struct Price([u64; 3]);
+
+impl Price {
+    fn new(cost: Cost, nodes: u64, mode: FuseMode) -> Self {
+        match mode {
+            FuseMode::All => Self([nodes, cost.macs, cost.weights]),
+            FuseMode::Off | FuseMode::Free => Self([cost.macs, cost.weights, nodes]),
+        }
+    }
+
+    fn plus(self, other: Self) -> Self {
+        Self([0, 1, 2].map(|k| self.0[k].saturating_add(other.0[k])))
+    }
+
+    fn minus(self, other: Self) -> Self {
+        Self([0, 1, 2].map(|k| self.0[k].saturating_sub(other.0[k])))
+    }
+}
+
+struct Planner<'a> {
+    graph: &'a Graph,
+    flow: &'a Flow,
+    mode: FuseMode,
+    own: HashMap<usize, Form>,
+    forms: HashMap<(ValueId, ValueId), Result<Form, Reason>>,
+    price: Vec<Price>,
+    chosen: HashMap<ValueId, Candidate>,
+}
+
+impl<'a> Planner<'a> {
+    fn new(graph: &'a Graph, flow: &'a Flow, mode: FuseMode) -> Self {
+        Self {
+            graph,
+            flow,
+            mode,
+            own: HashMap::new(),
+            forms: HashMap::new(),
+            price: vec![Price::default(); graph.values.len()],
+            chosen: HashMap::new(),
+        }
+    }
+
+    /// Decides how a value is computed, given the decisions for all earlier ones.
+    fn choose(&mut self, value: ValueId) {
+        let mut best = self.price_as_is(value);
+        let sources: Vec<ValueId> = self.flow.dominators(value).take(CANDIDATES).collect();
+        for source in sources {
+            let Ok(candidate) = self.candidate(source, value) else { continue };
+            let price = Price::new(candidate.after, 1, self.mode).plus(self.price_of(source));
+            if price < best {
+                best = price;
+                self.chosen.insert(value, candidate);
+            }
+        }
+        self.price[value.index()] = best;
+    }
+
+    fn price_of(&self, value: ValueId) -> Price {
+        if self.flow.is_boundary(value) { Price::default() } else { self.price[value.index()] }
+    }
+
+    /// The node itself and the cheapest way to have each of its operands. What all of them pass
+    /// through is paid once.
+    fn price_as_is(&self, value: ValueId) -> Price {
+        let (index, role) = self.flow.role_of(value).expect("only affine values are priced");
+        let node = &self.graph.nodes[index];
+        let shared = self.flow.dominator(value).map_or(Price::default(), |d| self.price_of(d));
+        let operands = role.operands(node);
+        let above = operands.iter().map(|&operand| self.price_of(operand).minus(shared));
+        // A padding of its own is no step of a plan: as one tap it always is.
+        let steps = if matches!(node.op, Op::Pad { .. }) { 2 } else { 1 };
+        let own = Price::new(node_cost(self.graph, index), steps, self.mode);
+        above.fold(own.plus(shared), Price::plus)
+    }
+
+    /// `value` as one map of `source`, or why not.
+    fn candidate(&mut self, source: ValueId, value: ValueId) -> Result<Candidate, Reason> {
+        let graph = self.graph;
+        let form = self.form(source, value)?;
+        let form = form.fitted(pixels(graph, source), pixels(graph, value))?;
+        let vectors = form.bias_vectors(pixels(graph, source), pixels(graph, value));
+        if vectors > BIAS_VECTORS && self.mode != FuseMode::All {
+            return Err(Reason::BiasVectors { found: vectors, limit: BIAS_VECTORS });
+        }
+        let nodes = self.flow.between(graph, source, value).ok_or(Reason::SeveralReaders)?;
+        let before = nodes.iter().map(|&k| node_cost(graph, k)).fold(Cost::default(), Cost::plus);
+        let after = form_cost(&form, pixels(graph, value));
+        let grows = after.macs > before.macs || after.weights > before.weights;
+        if grows && self.mode != FuseMode::All {
+            return Err(Reason::CostsMore { before, after });
+        }
+        if self.mode == FuseMode::Off && !keeps_convolutions(graph, &nodes) {
+            return Err(Reason::SwitchedOff);
+        }
+        Ok(Candidate { source, output: value, nodes, form, before, after })
+    }
+
+    /// Form of `value` as a map of `source`, which dominates it.
+    fn form(&mut self, source: ValueId, value: ValueId) -> Result<Form, Reason> {
+        if value == source {
+            let c = channels(self.graph, source).expect("affine values have channels");
+            return Ok(Form::diagonal(c, false));
+        }
+        if let Some(form) = self.forms.get(&(source, value)) {
+            return form.clone();
+        }
+        let form = self.derived_form(source, value);
+        self.forms.insert((source, value), form.clone());
+        form
+    }
+
+    fn derived_form(&mut self, source: ValueId, value: ValueId) -> Result<Form, Reason> {
+        let (index, role) = self.flow.role_of(value).expect("between values of a region");
+        let node = &self.graph.nodes[index];
+        match role {
+            Role::Map(operand) => {
+                let inner = self.form(source, operand)?;
+                let outer = self.own_form(index, operand);
+                Form::compose(&outer, &inner)
+            }
+            Role::Sum { .. } => {
+                let a = self.form(source, node.inputs[0])?;
+                Form::union(&a, &self.form(source, node.inputs[1])?)
+            }
+            Role::Stack => {
+                let first = self.form(source, node.inputs[0])?;
+                let dense = Form { groups: 1, ..first };
+                let mut rest = node.inputs[1..].iter();
+                rest.try_fold(dense, |all, &id| Form::stack(&all, &self.form(source, id)?))
+            }
+        }
+    }
+
+    fn own_form(&mut self, index: usize, operand: ValueId) -> Form {
+        let graph = self.graph;
+        let make = || form_of(graph, &graph.nodes[index], operand).expect("the node has a role");
+        *self.own.entry(index).or_insert_with(make)
+    }
+
+    /// Walks back from what is needed: candidates that are used, and what lies just beyond them.
+    fn collect(mut self) -> (Vec<Candidate>, Vec<Declined>) {
+        let (mut taken, mut declined) = (Vec::new(), Vec::new());
+        let mut needed = vec![false; self.graph.values.len()];
+        for index in (0..self.graph.nodes.len()).rev() {
+            let node = &self.graph.nodes[index];
+            let Some(role) = self.flow.roles[index] else { continue };
+            if !needed[node.output.index()] && !self.flow.is_boundary(node.output) {
+                continue;
+            }
+            let chosen = self.chosen.remove(&node.output);
+            let reads = chosen.as_ref().map_or_else(|| role.operands(node), |c| vec![c.source]);
+            reads.iter().for_each(|id| needed[id.index()] = true);
+            declined.extend(self.beyond(node.output, chosen.as_ref()));
+            taken.extend(chosen);
+        }
+        taken.reverse();
+        declined.reverse();
+        (taken, declined)
+    }
+
+    /// The smallest map larger than the chosen one, if it was declined for a reason worth telling.
+    fn beyond(&mut self, value: ValueId, chosen: Option<&Candidate>) -> Option<Declined> {
+        let nearest = self.flow.dominator(value)?;
+        let (_, role) = self.flow.role_of(value)?;
+        let source = match (chosen, role) {
+            (Some(candidate), _) if self.flow.is_boundary(candidate.source) => return None,
+            (Some(candidate), _) => self.flow.dominator(candidate.source)?,
+            (None, Role::Map(_)) if self.flow.is_boundary(nearest) => return None,
+            (None, Role::Map(_)) => self.flow.dominator(nearest)?,
+            (None, _) => nearest,
+        };
+        let reason = match self.candidate(source, value) {
+            Err(reason) => reason,
+            Ok(larger) => Reason::CostsMore { before: larger.before, after: larger.after },
+        };
+        let nodes = self.flow.between(self.graph, source, value);
+        (reason != Reason::SwitchedOff)
+            .then(|| Declined { nodes: nodes.unwrap_or_default(), reason })
+            .filter(|declined| !declined.nodes.is_empty())
+    }
+}
+
+/// Multiplications and weights of a node. An addition of branches or of a constant has neither.
+fn node_cost(graph: &Graph, index: usize) -> Cost {
+    let node = &graph.nodes[index];
+    let values = graph.shape(node.output).iter().product::<usize>() as u64;
+    let weight = |k: usize| graph.shape(node.inputs[k]).iter().product::<usize>() as u64;
+    let [h, w] = pixels(graph, node.output);
+    match &node.op {
+        Op::Conv(_) => Cost { macs: weight(1) * (h * w) as u64, weights: weight(1) },
+        Op::Linear { .. } => Cost { macs: weight(1), weights: weight(1) },
+        Op::AveragePool { window, .. } => {
+            let taps = u64::from(window.kernel.h) * u64::from(window.kernel.w);
+            Cost { macs: values * taps, weights: 0 }
+        }
+        Op::BatchNorm { .. } | Op::Mul | Op::Div | Op::Pad { .. } => {
+            Cost { macs: values, weights: values / ((h * w) as u64).max(1) }
+        }
+        Op::Add { .. } | Op::Sub
+            if graph.get(node.inputs[0]).constant.is_some()
+                || graph.get(node.inputs[1]).constant.is_some() =>
+        {
+            Cost { macs: values, weights: values / ((h * w) as u64).max(1) }
+        }
+        _ => Cost::default(),
+    }
+}
+
+fn form_cost(form: &Form, output: [usize; 2]) -> Cost {
+    let weights = form.weights() as u64;
+    Cost { macs: weights * (output[0] * output[1]) as u64, weights }
+}
+
+/// Without fusion of branches: at most one convolution or pool, and constants around it.
+fn keeps_convolutions(graph: &Graph, nodes: &[usize]) -> bool {
+    let heavy = |&&index: &&usize| {
+        let op = &graph.nodes[index].op;
+        matches!(op, Op::Conv(_) | Op::Linear { .. } | Op::AveragePool { .. })
+    };
+    nodes.iter().filter(heavy).count() <= 1
+}

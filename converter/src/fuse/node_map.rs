@@ -1,0 +1,232 @@
+//! The kernel map of a single node, and which nodes have one.
+//!
+//! A node is affine in what it computes from ([`Role::operands`]); everything else it reads must be
+//! constant. A convolution with an activation or with border classes of its own is not affine here.
+
+use super::form::{Axis, Form, whole_border};
+use super::kernel_map::KernelMap;
+use crate::graph::{Activation, Conv, Graph, Hw, Node, Op, ValueId, Window};
+
+/// How an affine node combines what it reads.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(super) enum Role {
+    /// One operand through a map of its own.
+    Map(ValueId),
+    /// First operand plus `sign` times the second.
+    Sum {
+        /// 1 or -1.
+        sign: f64,
+    },
+    /// Concatenation of channels.
+    Stack,
+}
+
+impl Role {
+    /// What the node is; `None`: not affine.
+    pub(super) fn of(graph: &Graph, node: &Node) -> Option<Self> {
+        let sum = |sign| is_sum(graph, node).then_some(Self::Sum { sign });
+        match &node.op {
+            Op::Add { activation: Activation::None } => sum(1.0),
+            Op::Sub => sum(-1.0),
+            Op::Concat { axis: 1 } if all_computed(graph, node) => Some(Self::Stack),
+            _ => None,
+        }
+        .or_else(|| map_operand(graph, node).map(Self::Map))
+    }
+
+    /// The operands that are not constant, each once.
+    pub(super) fn operands(self, node: &Node) -> Vec<ValueId> {
+        match self {
+            Self::Map(operand) => vec![operand],
+            Self::Sum { .. } | Self::Stack => {
+                let mut operands = Vec::new();
+                for &input in &node.inputs {
+                    if !operands.contains(&input) {
+                        operands.push(input);
+                    }
+                }
+                operands
+            }
+        }
+    }
+}
+
+fn all_computed(graph: &Graph, node: &Node) -> bool {
+    node.inputs.iter().all(|&id| graph.get(id).constant.is_none() && channels(graph, id).is_some())
+}
+
+fn is_sum(graph: &Graph, node: &Node) -> bool {
+    all_computed(graph, node)
+        && node.inputs.len() == 2
+        && graph.shape(node.inputs[0]) == graph.shape(node.inputs[1])
+}
+
+fn map_operand(graph: &Graph, node: &Node) -> Option<ValueId> {
+    let operand = *node.inputs.iter().find(|&&id| graph.get(id).constant.is_none())?;
+    form_of(graph, node, operand).map(|_| operand)
+}
+
+/// Channels of a picture `[1, C, H, W]` or of a vector `[1, C]`.
+pub(super) fn channels(graph: &Graph, id: ValueId) -> Option<usize> {
+    match graph.shape(id)[..] {
+        [1, c] | [1, c, _, _] => Some(c),
+        _ => None,
+    }
+}
+
+/// Rows and columns of a picture; a vector is one pixel.
+pub(super) fn pixels(graph: &Graph, id: ValueId) -> [usize; 2] {
+    match graph.shape(id)[..] {
+        [_, _, h, w] => [h, w],
+        _ => [1, 1],
+    }
+}
+
+/// The form of a node that maps `operand`; `None` if it is not affine in it alone.
+pub(super) fn form_of(graph: &Graph, node: &Node, operand: ValueId) -> Option<Form> {
+    let c = channels(graph, operand)?;
+    channels(graph, node.output)?;
+    match &node.op {
+        Op::Conv(conv) => conv_form(graph, node, operand, conv),
+        Op::Linear { activation: Activation::None } if node.inputs[0] == operand => {
+            let &[outputs, inputs] = graph.shape(*node.inputs.get(1)?) else { return None };
+            graph.constant_f32(node.inputs[1])?;
+            let biased = bias_of(graph, node, outputs)?.iter().any(|&b| b != 0.0);
+            Some(Form { inputs, outputs, groups: 1, ..Form::diagonal(1, biased) })
+        }
+        Op::AveragePool { window, count_include_pad } => {
+            let axes = axes_of(window);
+            let form = Form { axes, ..Form::diagonal(c, false) };
+            (*count_include_pad || !form.padded()).then_some(form)
+        }
+        Op::Pad { pad, value } => {
+            let axis =
+                |low: u32, high: u32| Axis { low: low.into(), high: high.into(), ..Axis::POINT };
+            let axes = [axis(pad.top, pad.bottom), axis(pad.left, pad.right)];
+            let border = (*value != 0.0).then(|| whole_border(axes));
+            Some(Form { axes, border, ..Form::diagonal(c, false) })
+        }
+        Op::Activation(Activation::None) => Some(Form::diagonal(c, false)),
+        _ => {
+            let (_, shift) = scale_shift(graph, node, operand)?;
+            Some(Form::diagonal(c, shift.iter().any(|&b| b != 0.0)))
+        }
+    }
+}
+
+/// The map of a node that has a form.
+pub(super) fn map_of(graph: &Graph, node: &Node, operand: ValueId) -> Option<KernelMap> {
+    let form = form_of(graph, node, operand)?;
+    match &node.op {
+        Op::Conv(_) | Op::Linear { .. } => Some(KernelMap {
+            kernel: widened(graph.constant_f32(node.inputs[1])?),
+            bias: bias_of(graph, node, form.outputs)?,
+            border: None,
+            form,
+        }),
+        Op::AveragePool { .. } => {
+            let kernel = vec![1.0 / form.taps() as f64; form.weights()];
+            Some(KernelMap { form, kernel, bias: vec![0.0; form.outputs], border: None })
+        }
+        Op::Pad { value, .. } => {
+            let border = form.border.map(|_| vec![f64::from(*value); form.outputs]);
+            Some(KernelMap { form, border, ..KernelMap::identity(form.inputs) })
+        }
+        Op::Activation(_) => Some(KernelMap::identity(form.inputs)),
+        _ => scale_shift(graph, node, operand).map(|(a, b)| KernelMap::diagonal(a, b)),
+    }
+}
+
+fn conv_form(graph: &Graph, node: &Node, operand: ValueId, conv: &Conv) -> Option<Form> {
+    let plain = conv.activation == Activation::None && conv.border.is_none();
+    if !plain || node.inputs[0] != operand {
+        return None;
+    }
+    graph.constant_f32(*node.inputs.get(1)?)?;
+    let outputs = *graph.shape(node.inputs[1]).first()?;
+    Some(Form {
+        inputs: channels(graph, operand)?,
+        outputs,
+        groups: conv.groups,
+        axes: axes_of(&conv.window),
+        biased: bias_of(graph, node, outputs)?.iter().any(|&b| b != 0.0),
+        border: None,
+    })
+}
+
+/// Bias of a convolution or dense layer, zeros if it has none; `None` if it is not constant.
+fn bias_of(graph: &Graph, node: &Node, outputs: usize) -> Option<Vec<f64>> {
+    match node.inputs.get(2) {
+        Some(&id) => graph.constant_f32(id).map(widened),
+        None => Some(vec![0.0; outputs]),
+    }
+}
+
+fn widened(values: &[f32]) -> Vec<f64> {
+    values.iter().map(|&v| f64::from(v)).collect()
+}
+
+fn axes_of(window: &Window) -> [Axis; 2] {
+    let pair = |hw: Hw| [hw.h as usize, hw.w as usize];
+    let (taps, stride) = (pair(window.kernel), pair(window.stride));
+    let dilation = pair(window.dilation);
+    let low = [window.pad.top, window.pad.left];
+    let high = [window.pad.bottom, window.pad.right];
+    [0, 1].map(|k| Axis {
+        taps: taps[k],
+        stride: stride[k],
+        dilation: if taps[k] == 1 { 1 } else { dilation[k] },
+        low: low[k].into(),
+        high: high[k].into(),
+    })
+}
+
+/// Factor and summand a channel of BatchNorm and of arithmetic with constants.
+fn scale_shift(graph: &Graph, node: &Node, operand: ValueId) -> Option<(Vec<f64>, Vec<f64>)> {
+    if let Op::BatchNorm { eps } = node.op {
+        return (node.inputs[0] == operand).then(|| batch_norm(graph, node, eps))?;
+    }
+    let &[a, b] = &node.inputs[..] else { return None };
+    let left = a == operand;
+    let constant = if left { b } else { a };
+    let v = per_channel(graph, constant, operand)?;
+    let n = v.len();
+    let negated = |v: &[f64]| v.iter().map(|v| -v).collect::<Vec<_>>();
+    match (&node.op, left) {
+        (Op::Add { activation: Activation::None }, _) => Some((vec![1.0; n], v)),
+        (Op::Sub, true) => Some((vec![1.0; n], negated(&v))),
+        (Op::Sub, false) => Some((vec![-1.0; n], v)),
+        (Op::Mul, _) => Some((v, vec![0.0; n])),
+        (Op::Div, true) => Some((v.iter().map(|v| 1.0 / v).collect(), vec![0.0; n])),
+        _ => None,
+    }
+}
+
+/// R1: `gamma / sqrt(var + eps)` and `beta - mean * scale`.
+fn batch_norm(graph: &Graph, node: &Node, eps: f32) -> Option<(Vec<f64>, Vec<f64>)> {
+    let statistic = |k: usize| graph.constant_f32(*node.inputs.get(k)?).map(widened);
+    let (gamma, beta) = (statistic(1)?, statistic(2)?);
+    let (mean, var) = (statistic(3)?, statistic(4)?);
+    let scale: Vec<f64> =
+        gamma.iter().zip(var).map(|(g, var)| g / (var + f64::from(eps)).sqrt()).collect();
+    let shift = scale.iter().zip(beta.iter().zip(mean)).map(|(s, (b, mean))| b - mean * s);
+    let shift = shift.collect();
+    Some((scale, shift))
+}
+
+/// A constant as one value for each channel of `picture`; `None` if it differs between pixels.
+fn per_channel(graph: &Graph, constant: ValueId, picture: ValueId) -> Option<Vec<f64>> {
+    let values = graph.constant_f32(constant)?;
+    let (shape, full) = (graph.shape(constant), graph.shape(picture));
+    let channels = channels(graph, picture)?;
+    let axis = shape.len().checked_sub(full.len() - 1);
+    let elsewhere = shape.iter().enumerate().any(|(k, &len)| len != 1 && Some(k) != axis);
+    if shape.len() > full.len() || elsewhere {
+        return None;
+    }
+    match values {
+        [v] => Some(vec![f64::from(*v); channels]),
+        _ if values.len() == channels => Some(widened(values)),
+        _ => None,
+    }
+}

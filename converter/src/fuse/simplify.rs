@@ -1,0 +1,126 @@
+//! What needs no algebra: identities, padding before pools, activations, and what nobody reads.
+
+use crate::graph::{Activation, Graph, Node, Op, Pad, ValueId};
+use std::collections::HashSet;
+
+/// Removes identities and dropout at inference: readers read what the identity reads. An identity
+/// between an input and an output of the graph stays, because both have a name to keep.
+pub(super) fn drop_identities(graph: &mut Graph) {
+    let identity = Op::Activation(Activation::None);
+    for index in 0..graph.nodes.len() {
+        if graph.nodes[index].op != identity {
+            continue;
+        }
+        let (from, to) = (graph.nodes[index].inputs[0], graph.nodes[index].output);
+        if !graph.outputs.contains(&to) {
+            replace_reads(graph, to, from);
+            continue;
+        }
+        let producer = graph.nodes.iter().position(|node| node.output == from);
+        if let Some(producer) = producer.filter(|_| !graph.outputs.contains(&from)) {
+            graph.nodes[producer].output = to;
+            replace_reads(graph, from, to);
+            // Now the identity reads itself: it goes with what nobody needs.
+            graph.nodes[index].output = from;
+        }
+    }
+    drop_unread(graph);
+}
+
+fn replace_reads(graph: &mut Graph, old: ValueId, new: ValueId) {
+    let inputs = graph.nodes.iter_mut().flat_map(|node| &mut node.inputs);
+    inputs.filter(|input| **input == old).for_each(|input| *input = new);
+}
+
+/// A zero padding before an average pool without padding of its own becomes the pool's padding:
+/// older exporters write `count_include_pad` so.
+pub(super) fn merge_pads_into_pools(graph: &mut Graph) {
+    let (producers, consumers) = (graph.producers(), graph.consumers());
+    for index in 0..graph.nodes.len() {
+        let operand = graph.nodes[index].inputs[0];
+        let Some(before) = producers[operand.index()].map(|k| &graph.nodes[k]) else { continue };
+        let Op::Pad { pad, value: 0.0 } = before.op else { continue };
+        let (source, shared) = (before.inputs[0], consumers[operand.index()].len() > 1);
+        if shared || graph.outputs.contains(&operand) {
+            continue;
+        }
+        let node = &mut graph.nodes[index];
+        if let Op::AveragePool { window, count_include_pad } = &mut node.op
+            && window.pad == Pad::default()
+        {
+            window.pad = pad;
+            *count_include_pad = true;
+            node.inputs[0] = source;
+        }
+    }
+    drop_unread(graph);
+}
+
+/// Moves activations into the convolution, dense layer or sum before them, if nobody else reads it.
+pub(super) fn fuse_activations(graph: &mut Graph) {
+    let (producers, consumers) = (graph.producers(), graph.consumers());
+    let mut gone = HashSet::new();
+    for index in 0..graph.nodes.len() {
+        let Op::Activation(activation) = &graph.nodes[index].op else { continue };
+        let (operand, output) = (graph.nodes[index].inputs[0], graph.nodes[index].output);
+        let Some(before) = producers[operand.index()] else { continue };
+        if consumers[operand.index()].len() > 1 || graph.outputs.contains(&operand) {
+            continue;
+        }
+        let activation = activation.clone();
+        let node = &mut graph.nodes[before];
+        if let Some(none @ Activation::None) = activation_of(node) {
+            *none = activation;
+            node.output = output;
+            gone.insert(index);
+        }
+    }
+    let mut index = 0..;
+    graph.nodes.retain(|_| !gone.contains(&index.next().expect("endless")));
+}
+
+fn activation_of(node: &mut Node) -> Option<&mut Activation> {
+    match &mut node.op {
+        Op::Conv(conv) => Some(&mut conv.activation),
+        Op::Linear { activation } | Op::Add { activation } => Some(activation),
+        _ => None,
+    }
+}
+
+/// Removes nodes whose results nobody reads.
+pub(super) fn drop_unread(graph: &mut Graph) {
+    let mut read = vec![false; graph.values.len()];
+    graph.outputs.iter().for_each(|id| read[id.index()] = true);
+    let mut keep = vec![false; graph.nodes.len()];
+    for (index, node) in graph.nodes.iter().enumerate().rev() {
+        keep[index] = read[node.output.index()];
+        if keep[index] {
+            node.inputs.iter().for_each(|id| read[id.index()] = true);
+        }
+    }
+    let mut kept = keep.iter();
+    graph.nodes.retain(|_| *kept.next().expect("one flag a node"));
+}
+
+/// Removes values that no node, input or output names, and numbers the others anew.
+pub(super) fn drop_unnamed(graph: &mut Graph) {
+    let mut named = vec![false; graph.values.len()];
+    let of_nodes = graph.nodes.iter().flat_map(|node| node.inputs.iter().chain([&node.output]));
+    for id in of_nodes.chain(&graph.inputs).chain(&graph.outputs) {
+        named[id.index()] = true;
+    }
+    let mut next = 0;
+    let place = |&named: &bool| {
+        let id = ValueId(next);
+        next += u32::from(named);
+        id
+    };
+    let places: Vec<ValueId> = named.iter().map(place).collect();
+    let of_nodes =
+        graph.nodes.iter_mut().flat_map(|node| node.inputs.iter_mut().chain([&mut node.output]));
+    for id in of_nodes.chain(&mut graph.inputs).chain(&mut graph.outputs) {
+        *id = places[id.index()];
+    }
+    let mut named = named.iter();
+    graph.values.retain(|_| *named.next().expect("one flag a value"));
+}

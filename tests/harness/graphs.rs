@@ -1,0 +1,325 @@
+//! Builds graphs for tests: layers with random weights and statistics, and random affine networks.
+
+use unbraid_converter::graph::{Activation, Conv, Graph, Hw, Op, Pad, ValueId, Window};
+use unbraid_converter::tensor::Tensor;
+
+/// A small generator of reproducible random numbers (`SplitMix64`).
+#[derive(Clone, Debug)]
+pub struct Random(u64);
+
+impl Random {
+    /// The same seed gives the same numbers.
+    pub fn new(seed: u64) -> Self {
+        Self(seed.wrapping_mul(0x2545_f491_4f6c_dd1d) ^ 0x9e37_79b9_7f4a_7c15)
+    }
+
+    /// 64 random bits.
+    pub fn bits(&mut self) -> u64 {
+        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        let mut z = self.0;
+        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        z ^ (z >> 31)
+    }
+
+    /// Evenly spread over `lo .. hi`.
+    pub fn uniform(&mut self, lo: f64, hi: f64) -> f64 {
+        lo + (hi - lo) * (self.bits() >> 11) as f64 / (1_u64 << 53) as f64
+    }
+
+    /// A number below `n`.
+    pub fn below(&mut self, n: usize) -> usize {
+        (self.bits() % n as u64) as usize
+    }
+
+    /// One of these.
+    pub fn pick<T: Copy>(&mut self, from: &[T]) -> T {
+        from[self.below(from.len())]
+    }
+
+    /// True once in `n` times.
+    pub fn once_in(&mut self, n: usize) -> bool {
+        self.below(n) == 0
+    }
+
+    /// A picture or vector of `len` values in [-1, 1).
+    pub fn values(&mut self, len: usize) -> Vec<f64> {
+        (0..len).map(|_| self.uniform(-1.0, 1.0)).collect()
+    }
+
+    /// `len` f32 values in `lo .. hi`.
+    pub fn tensor(&mut self, shape: &[usize], lo: f64, hi: f64) -> Tensor {
+        let len = shape.iter().product();
+        let values = (0..len).map(|_| self.uniform(lo, hi) as f32).collect();
+        Tensor::f32(shape, values).expect("as many values as the shape holds")
+    }
+}
+
+/// Geometry of a layer; [`Layer::of`] gives a square one, fields may then be changed.
+#[derive(Clone, Copy, Debug)]
+pub struct Layer {
+    /// Output channels.
+    pub outputs: usize,
+    /// Taps, stride, dilation and padding.
+    pub window: Window,
+    /// Groups.
+    pub groups: usize,
+    /// With a bias.
+    pub biased: bool,
+}
+
+impl Layer {
+    /// `k x k` taps padded by `k / 2`, without bias.
+    pub fn of(outputs: usize, k: u32, stride: u32, groups: usize) -> Self {
+        Self { outputs, window: square(k, stride, k / 2), groups, biased: false }
+    }
+
+    /// The same with a bias.
+    pub fn biased(self) -> Self {
+        Self { biased: true, ..self }
+    }
+
+    /// The same with another padding on all sides.
+    pub fn padded(mut self, pad: u32) -> Self {
+        self.window.pad = around(pad);
+        self
+    }
+}
+
+/// A square window.
+pub fn square(k: u32, stride: u32, pad: u32) -> Window {
+    Window {
+        kernel: Hw::square(k),
+        stride: Hw::square(stride),
+        dilation: Hw::square(1),
+        pad: around(pad),
+    }
+}
+
+/// The same padding on all sides.
+pub fn around(pad: u32) -> Pad {
+    Pad { top: pad, left: pad, bottom: pad, right: pad }
+}
+
+/// A graph under construction. Every method appends one node and returns its result.
+#[derive(Debug)]
+pub struct Builder {
+    /// What has been built.
+    pub graph: Graph,
+    /// Where weights come from.
+    pub random: Random,
+}
+
+impl Builder {
+    /// An empty graph and its picture `[1, channels, size]`.
+    pub fn new(seed: u64, channels: usize, size: [usize; 2]) -> (Self, ValueId) {
+        let mut graph = Graph::default();
+        let x = graph.value("x", [1, channels, size[0], size[1]]);
+        graph.inputs.push(x);
+        (Self { graph, random: Random::new(seed) }, x)
+    }
+
+    /// The graph, with these outputs.
+    pub fn finish(mut self, outputs: &[ValueId]) -> Graph {
+        self.graph.outputs = outputs.to_vec();
+        self.graph
+    }
+
+    /// Appends a node; its name and its output's name count nodes of its kind.
+    pub fn node(&mut self, op: Op, inputs: Vec<ValueId>, shape: &[usize]) -> ValueId {
+        let name = format!("{}_{}", op.name(), self.graph.nodes.len());
+        let output = self.graph.value(format!("{name}.y"), shape);
+        self.graph.push(name, op, inputs, output);
+        output
+    }
+
+    fn shape(&self, x: ValueId) -> Vec<usize> {
+        self.graph.shape(x).to_vec()
+    }
+
+    /// Channels of a picture.
+    pub fn channels(&self, x: ValueId) -> usize {
+        self.graph.shape(x)[1]
+    }
+
+    fn constant(&mut self, tensor: Tensor) -> ValueId {
+        self.graph.constant(format!("c{}", self.graph.values.len()), tensor)
+    }
+
+    /// A convolution with random weights of a size that keeps values near 1.
+    pub fn conv(&mut self, x: ValueId, layer: Layer) -> ValueId {
+        let Layer { outputs, window, groups, biased } = layer;
+        let shape = self.shape(x);
+        let (kh, kw) = (window.kernel.h as usize, window.kernel.w as usize);
+        let fan_in = shape[1] / groups * kh * kw;
+        let bound = (3.0 / fan_in as f64).sqrt();
+        let weight = self.random.tensor(&[outputs, shape[1] / groups, kh, kw], -bound, bound);
+        let mut inputs = vec![x, self.constant(weight)];
+        if biased {
+            let bias = self.random.tensor(&[outputs], -0.5, 0.5);
+            inputs.push(self.constant(bias));
+        }
+        let output = output_shape(&shape, &window, outputs);
+        let conv = Conv { window, groups, border: None, activation: Activation::None };
+        self.node(Op::Conv(conv), inputs, &output)
+    }
+
+    /// BatchNorm with random statistics.
+    pub fn batch_norm(&mut self, x: ValueId) -> ValueId {
+        let (c, shape) = (self.channels(x), self.shape(x));
+        let mut inputs = vec![x];
+        for (lo, hi) in [(0.5, 1.5), (-0.5, 0.5), (-0.5, 0.5), (0.5, 1.5)] {
+            let statistic = self.random.tensor(&[c], lo, hi);
+            inputs.push(self.constant(statistic));
+        }
+        self.node(Op::BatchNorm { eps: 1e-5 }, inputs, &shape)
+    }
+
+    /// A convolution and its BatchNorm.
+    pub fn conv_bn(&mut self, x: ValueId, layer: Layer) -> ValueId {
+        let y = self.conv(x, layer);
+        self.batch_norm(y)
+    }
+
+    /// Sum of two results.
+    pub fn add(&mut self, a: ValueId, b: ValueId) -> ValueId {
+        let shape = self.shape(a);
+        self.node(Op::Add { activation: Activation::None }, vec![a, b], &shape)
+    }
+
+    /// Sum of all results, from the first to the last.
+    pub fn sum(&mut self, parts: &[ValueId]) -> ValueId {
+        let (&first, rest) = parts.split_first().expect("something to add");
+        rest.iter().fold(first, |sum, &part| self.add(sum, part))
+    }
+
+    /// An operation with one random constant for each channel, in `lo .. hi`.
+    pub fn with_constant(&mut self, op: Op, x: ValueId, lo: f64, hi: f64) -> ValueId {
+        let shape = self.shape(x);
+        let constant = self.random.tensor(&[shape[1], 1, 1], lo, hi);
+        let constant = self.constant(constant);
+        self.node(op, vec![x, constant], &shape)
+    }
+
+    /// ReLU.
+    pub fn relu(&mut self, x: ValueId) -> ValueId {
+        let shape = self.shape(x);
+        let relu = Activation::Clamp { lo: 0.0, hi: f32::INFINITY };
+        self.node(Op::Activation(relu), vec![x], &shape)
+    }
+
+    /// Average pool.
+    pub fn average(&mut self, x: ValueId, window: Window, count_include_pad: bool) -> ValueId {
+        let shape = self.shape(x);
+        let output = output_shape(&shape, &window, shape[1]);
+        self.node(Op::AveragePool { window, count_include_pad }, vec![x], &output)
+    }
+
+    /// Padding with a constant on all sides.
+    pub fn pad(&mut self, x: ValueId, pad: u32, value: f32) -> ValueId {
+        let mut shape = self.shape(x);
+        shape[2] += 2 * pad as usize;
+        shape[3] += 2 * pad as usize;
+        self.node(Op::Pad { pad: around(pad), value }, vec![x], &shape)
+    }
+
+    /// Concatenation on channels.
+    pub fn concat(&mut self, parts: &[ValueId]) -> ValueId {
+        let mut shape = self.shape(parts[0]);
+        shape[1] = parts.iter().map(|&part| self.channels(part)).sum();
+        self.node(Op::Concat { axis: 1 }, parts.to_vec(), &shape)
+    }
+
+    /// A RepVGG block before its ReLU: 3x3, 1x1 and, where shapes allow, identity, all normalised.
+    pub fn repvgg_sum(
+        &mut self,
+        x: ValueId,
+        outputs: usize,
+        stride: u32,
+        groups: usize,
+    ) -> ValueId {
+        let mut branches = vec![
+            self.conv_bn(x, Layer::of(outputs, 3, stride, groups)),
+            self.conv_bn(x, Layer::of(outputs, 1, stride, groups)),
+        ];
+        if stride == 1 && outputs == self.channels(x) {
+            branches.push(self.batch_norm(x));
+        }
+        self.sum(&branches)
+    }
+}
+
+fn output_shape(shape: &[usize], window: &Window, channels: usize) -> Vec<usize> {
+    let out = window.output(shape[2] as u32, shape[3] as u32).expect("the window fits");
+    vec![1, channels, out.h as usize, out.w as usize]
+}
+
+/// A random graph of affine operations, now and then a ReLU, several readers of one value and sums of
+/// whatever has equal shapes.
+pub fn random_affine(seed: u64) -> Graph {
+    let mut random = Random::new(seed);
+    let size = [random.pick(&[7, 8, 9]), random.pick(&[6, 7, 10])];
+    let (mut b, x) = Builder::new(seed.wrapping_add(1), random.pick(&[2, 4]), size);
+    let mut values = vec![x];
+    for _ in 0..4 + random.below(10) {
+        // Recent values are likelier, so that chains and diamonds form.
+        let recent = values.len().min(4);
+        let x = values[values.len() - 1 - random.below(recent)];
+        let next = random_node(&mut b, &mut random, x, &values);
+        values.push(next);
+    }
+    let mut outputs = vec![*values.last().expect("not empty")];
+    let other = random.pick(&values[1..]);
+    if random.once_in(3) && other != outputs[0] {
+        outputs.push(other);
+    }
+    b.finish(&outputs)
+}
+
+fn random_node(b: &mut Builder, random: &mut Random, x: ValueId, values: &[ValueId]) -> ValueId {
+    let alike = |b: &Builder, other: &&ValueId| b.graph.shape(**other) == b.graph.shape(x);
+    match random.below(12) {
+        0 | 1 => random_conv(b, random, x),
+        2 | 3 => {
+            let layer = Layer::of(random.pick(&[2, 4]), 1, 1, random.pick(&[1, 2]));
+            let layer = if random.once_in(2) { layer.biased() } else { layer };
+            b.conv(x, layer)
+        }
+        4 => b.batch_norm(x),
+        5 => {
+            let op = random.pick(&[0, 1, 2, 3]);
+            let add = Op::Add { activation: Activation::None };
+            b.with_constant([Op::Mul, Op::Div, add, Op::Sub][op].clone(), x, 0.5, 1.5)
+        }
+        6..=8 => {
+            let others: Vec<ValueId> = values.iter().filter(|v| alike(b, v)).copied().collect();
+            let other = random.pick(&others);
+            let shape = b.graph.shape(x).to_vec();
+            let sub = random.once_in(4);
+            let op = if sub { Op::Sub } else { Op::Add { activation: Activation::None } };
+            b.node(op, vec![x, other], &shape)
+        }
+        9 => b.average(x, square(3, 1, 1), random.once_in(2)),
+        10 => b.pad(x, 1, random.pick(&[0.0, 0.75])),
+        _ if random.once_in(3) => b.relu(x),
+        _ if b.channels(x) <= 4 => b.concat(&[x, x]),
+        _ => b.batch_norm(x),
+    }
+}
+
+fn random_conv(b: &mut Builder, random: &mut Random, x: ValueId) -> ValueId {
+    let [h, w] = [b.graph.shape(x)[2], b.graph.shape(x)[3]];
+    let (k, pad) = random.pick(&[(3, 1), (3, 1), (3, 0), (1, 1), (2, 0), (3, 2)]);
+    let mut layer = Layer::of(random.pick(&[2, 4]), k, 1, random.pick(&[1, 2])).padded(pad);
+    layer.biased = random.once_in(2);
+    if h.min(w) >= 6 {
+        layer.window.stride = Hw { h: random.pick(&[1, 1, 2]), w: random.pick(&[1, 1, 2]) };
+    }
+    if h.min(w) >= 6 && random.once_in(3) {
+        layer.window.dilation = Hw { h: 2, w: random.pick(&[1, 2]) };
+    }
+    if h.min(w) + 2 * (pad as usize) < 6 {
+        layer = Layer::of(layer.outputs, 1, 1, 1);
+    }
+    b.conv(x, layer)
+}
