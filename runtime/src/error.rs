@@ -3,6 +3,7 @@
 //! Small `Copy` enums with the number that helps; `Display` says what to do next where that is
 //! not plain. After [`Session::new`](crate::Session::new) nothing can fail.
 
+use crate::arena::MAX_WORKERS;
 pub use crate::model::check::{Role, StepFault};
 use crate::model::header::{VERSION, Version};
 pub use crate::model::port::PortFault;
@@ -183,6 +184,60 @@ impl fmt::Display for FormatError {
 }
 
 impl core::error::Error for FormatError {}
+
+/// Why a session cannot be made or fed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum SessionError {
+    /// The arena does not start at an address that is a multiple of 64.
+    Misaligned,
+    /// The arena is too small.
+    ArenaTooSmall {
+        /// Bytes that it must have.
+        needed: usize,
+        /// Bytes that it has.
+        found: usize,
+    },
+    /// A number of workers that cannot be.
+    WorkerCount {
+        /// The number asked for.
+        found: usize,
+    },
+    /// The kernels refuse a step that the model's checks let pass: a defect of this crate.
+    Step {
+        /// Which, from 0.
+        index: usize,
+    },
+    /// The input has another number of values.
+    InputLength {
+        /// Values of the input.
+        needed: usize,
+        /// Values that were given.
+        found: usize,
+    },
+}
+
+impl fmt::Display for SessionError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match *self {
+            Self::Misaligned => {
+                f.write_str("the arena must start at a multiple of 64: a static Arena does")
+            }
+            Self::ArenaTooSmall { needed, found } => {
+                write!(f, "the arena has {found} bytes and must have {needed}")
+            }
+            Self::WorkerCount { found } => {
+                write!(f, "{found} workers asked for, must be 1 to {MAX_WORKERS}")
+            }
+            Self::Step { index } => write!(f, "no kernel accepts step {index}; please report this"),
+            Self::InputLength { needed, found } => {
+                write!(f, "{found} values given, the input has {needed}")
+            }
+        }
+    }
+}
+
+impl core::error::Error for SessionError {}
 
 impl fmt::Display for SectionFault {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

@@ -1,6 +1,89 @@
 //! Kernels: one contract a file (formula, operands, who proves the bounds), its implementations
-//! in the folder of the same name.
+//! in the file or the folder of the same name.
+//!
+//! [`Kernels`] holds the kernel of each contract that a session runs: the best that the CPU
+//! admits. The file of a network never names one.
 
+mod activation;
 mod arch;
+mod axis;
 pub mod conv_f32;
+pub mod copy_f32;
 pub mod depthwise_f32;
+pub mod elementwise_f32;
+pub mod linear_f32;
+pub mod pool_f32;
+
+use crate::cpu::Cpu;
+use crate::step::{Layout, Op};
+
+/// One kernel of each contract.
+#[derive(Clone, Copy, Debug)]
+pub struct Kernels {
+    pub(crate) cpu: Cpu,
+    pub(crate) conv_f32: &'static conv_f32::Kernel,
+    pub(crate) depthwise_f32: &'static depthwise_f32::Kernel,
+    pub(crate) linear_f32: &'static linear_f32::Kernel,
+    pub(crate) pool_f32: &'static pool_f32::Kernel,
+    pub(crate) elementwise_f32: &'static elementwise_f32::Kernel,
+}
+
+impl Kernels {
+    /// The kernels that run everywhere.
+    pub const PORTABLE: Self = Self::new(Cpu::PORTABLE);
+
+    /// The best kernels for `cpu`.
+    pub const fn new(cpu: Cpu) -> Self {
+        Self {
+            cpu,
+            conv_f32: conv_f32::select(cpu),
+            depthwise_f32: depthwise_f32::select(cpu),
+            linear_f32: linear_f32::select(cpu),
+            pool_f32: pool_f32::select(cpu),
+            elementwise_f32: elementwise_f32::select(cpu),
+        }
+    }
+
+    /// The best kernels for this machine ([`Cpu::detect`]).
+    pub fn detect() -> Self {
+        Self::new(Cpu::detect())
+    }
+
+    /// The CPU features that were asked for.
+    pub fn cpu(&self) -> Cpu {
+        self.cpu
+    }
+
+    /// Name of the kernel that executes `op`.
+    pub fn name(&self, op: &Op) -> &'static str {
+        match op {
+            Op::Conv(conv) => match conv.layout {
+                Layout::F32Nr16 => self.conv_f32.name,
+                Layout::F32Dw16 => self.depthwise_f32.name,
+            },
+            Op::Linear(_) => self.linear_f32.name,
+            Op::MaxPool(_) | Op::AveragePool { .. } | Op::GlobalAveragePool => self.pool_f32.name,
+            Op::Add { .. }
+            | Op::ScaleShift { .. }
+            | Op::Activate(_)
+            | Op::Sigmoid
+            | Op::Softmax => self.elementwise_f32.name,
+            Op::CopyChannels { .. } | Op::ToPlanar => copy_f32::NAME,
+        }
+    }
+}
+
+/// 16 values from `at`; zeros behind the end of `values`.
+///
+/// Of a map, the last block of a pixel may hold channels of the next pixel: they end up in lanes
+/// that are not stored.
+#[inline(always)]
+fn load_block(values: &[f32], at: usize) -> [f32; conv_f32::NR] {
+    let values = values.get(at..).unwrap_or(&[]);
+    if let Some(full) = values.first_chunk() {
+        return *full;
+    }
+    let mut part = [0.0; conv_f32::NR];
+    part.iter_mut().zip(values).for_each(|(to, from)| *to = *from);
+    part
+}

@@ -17,15 +17,26 @@ extern crate std;
 #[cfg(target_endian = "big")]
 compile_error!("weights are used where they lie: only little-endian machines are supported");
 
+mod arena;
 pub mod cpu;
 pub mod dims;
 mod error;
 pub mod kernels;
 pub mod model;
+mod observer;
+mod session;
 pub mod span;
 pub mod step;
+mod workers;
 
+#[cfg(target_has_atomic = "8")]
+pub use arena::Arena;
+pub use arena::MAX_WORKERS;
 pub use cpu::Cpu;
-pub use error::{FormatError, PortFault, Region, Role, SectionFault, StepFault};
+pub use error::{FormatError, PortFault, Region, Role, SectionFault, SessionError, StepFault};
+pub use kernels::Kernels;
 pub use model::header::arena_len;
 pub use model::{Aligned, Model, Port};
+pub use observer::Observer;
+pub use session::{PortKey, Session};
+pub use workers::{Serial, Workers};

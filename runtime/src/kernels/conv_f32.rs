@@ -142,6 +142,13 @@ pub static LIST: &[Kernel] = &[
 static PORTABLE: Kernel = portable::KERNEL;
 
 /// The first kernel of [`LIST`] that `cpu` can run.
-pub fn select(cpu: Cpu) -> &'static Kernel {
-    LIST.iter().find(|kernel| cpu.has(kernel.needs)).unwrap_or(&PORTABLE)
+pub const fn select(cpu: Cpu) -> &'static Kernel {
+    let mut rest = LIST;
+    while let [kernel, worse @ ..] = rest {
+        if cpu.has(kernel.needs) {
+            return kernel;
+        }
+        rest = worse;
+    }
+    &PORTABLE
 }

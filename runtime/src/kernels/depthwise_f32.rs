@@ -1,15 +1,30 @@
-//! Contract of the f32 depthwise convolution kernels ([`Layout::F32Dw16`](crate::step::Layout)).
+//! Contract of the f32 depthwise convolution kernels ([`Layout::F32Dw16`]).
+//!
+//! `y[r, c, i] = act(b[class(r, c), i] + sum_{ky, kx} W[i, ky, kx] * x[iy, ix, i])` with `iy`, `ix`
+//! as in [`conv_f32`](super::conv_f32); taps outside the picture add nothing. Every kernel adds in
+//! the order `ky, kx`, starting from the bias, without fused multiply-add: all kernels give the
+//! same bits.
+//!
+//! Operands: `x` NHWC; `weights` `[block][kh][kw][16]`; `bias` `[border class][block][16]`;
+//! `slopes` `[block][16]`. The loops are written once, on arrays of 16 that compilers turn into
+//! vectors, and compiled for each instruction set.
 
-use crate::dims::Window;
-use crate::step::Border;
+use super::activation::activate;
+use super::axis::{Axis, nonzero};
+use super::conv_f32::NR;
+use super::load_block;
+use crate::cpu::{Cpu, Feature};
+use crate::dims::{Dims, Hw, Window};
+use crate::step::{Activation, Border, Conv, Layout};
+use core::ops::Range;
 
-/// Channels in one block.
-pub const NR: usize = 16;
+/// Bands start at multiples of this many output rows.
+pub const ROW_QUANTUM: usize = 1;
 
 /// Floats of packed weights: `ceil(c / 16) * kh * kw * 16`. `None` when the product overflows.
 pub fn weights_len(window: &Window, c: u32) -> Option<usize> {
     let taps = usize::try_from(window.kernel.h.checked_mul(window.kernel.w)?).ok()?;
-    channels(c)?.checked_mul(taps)
+    filled_up(c)?.checked_mul(taps)
 }
 
 /// Floats of bias vectors: `border classes * ceil(c / 16) * 16`. Slopes: the same without classes.
@@ -17,10 +32,187 @@ pub fn weights_len(window: &Window, c: u32) -> Option<usize> {
 /// `None` when the product overflows.
 pub fn bias_len(border: Border, c: u32) -> Option<usize> {
     let (rows, columns) = border.classes();
-    channels(c)?.checked_mul(usize::try_from(rows.checked_mul(columns)?).ok()?)
+    filled_up(c)?.checked_mul(usize::try_from(rows.checked_mul(columns)?).ok()?)
 }
 
 /// Channels filled up to whole blocks.
-fn channels(c: u32) -> Option<usize> {
+fn filled_up(c: u32) -> Option<usize> {
     usize::try_from(c).ok()?.checked_next_multiple_of(NR)
+}
+
+/// One depthwise convolution with its operands, bounds proved.
+#[derive(Clone, Copy, Debug)]
+pub struct Args<'a> {
+    rows: Axis,
+    columns: Axis,
+    input: (usize, usize),
+    output: (usize, usize),
+    channels: usize,
+    activation: Activation,
+    x: &'a [f32],
+    weights: &'a [f32],
+    bias: &'a [f32],
+    slopes: &'a [f32],
+}
+
+impl<'a> Args<'a> {
+    /// Checks every extent against the shapes. `slopes` is read for [`Activation::PRelu`] only.
+    ///
+    /// `None` when the layout is not [`Layout::F32Dw16`], groups and channels differ, a dimension
+    /// is zero, `output` does not follow from `input`, border classes overlap, or a slice is not
+    /// exactly as long as [`Dims::elements`], [`weights_len`] and [`bias_len`] say.
+    pub fn new(
+        conv: &Conv,
+        input: Dims,
+        output: Dims,
+        x: &'a [f32],
+        weights: &'a [f32],
+        bias: &'a [f32],
+        slopes: &'a [f32],
+    ) -> Option<Self> {
+        let Window { kernel, stride, dilation, pad } = conv.window;
+        let border = conv.border;
+        let slopes_fit = !matches!(conv.activation, Activation::PRelu { .. })
+            || slopes.len() == bias_len(Border::default(), output.c)?;
+        let fits = matches!(conv.layout, Layout::F32Dw16)
+            && (input.c, conv.groups) == (output.c, output.c)
+            && conv.window.output(input.h, input.w)? == (Hw { h: output.h, w: output.w })
+            && x.len() == input.elements()?
+            && weights.len() == weights_len(&conv.window, output.c)?
+            && bias.len() == bias_len(border, output.c)?
+            && slopes_fit;
+        let (h, w) = (nonzero(output.h)?, nonzero(output.w)?);
+        let rows = Axis::new(kernel.h, stride.h, dilation.h, pad.top)?;
+        let columns = Axis::new(kernel.w, stride.w, dilation.w, pad.left)?;
+        fits.then_some(Self {
+            rows: rows.with_border(border.top, border.bottom, h)?,
+            columns: columns.with_border(border.left, border.right, w)?,
+            input: (nonzero(input.h)?, nonzero(input.w)?),
+            output: (h, w),
+            channels: nonzero(output.c)?,
+            activation: conv.activation,
+            x,
+            weights,
+            bias,
+            slopes,
+        })
+    }
+
+    /// Number of values in one output row.
+    pub fn output_row(&self) -> usize {
+        self.output.1.saturating_mul(self.channels)
+    }
+}
+
+/// One implementation of the contract.
+#[derive(Clone, Copy, Debug)]
+pub struct Kernel {
+    /// `depthwise_f32_{isa}`.
+    pub name: &'static str,
+    /// CPU feature without which [`Kernel::run`] refuses.
+    pub needs: Option<Feature>,
+    run: unsafe fn(&Args<'_>, Range<usize>, &mut [f32]),
+}
+
+impl Kernel {
+    /// Computes output rows `rows` into `y` (`rows.len() * w * c` values, NHWC).
+    ///
+    /// `None`, and `y` untouched, when `cpu` lacks the feature, `rows` is not inside the output,
+    /// or `y` has another length.
+    #[allow(unsafe_code, reason = "the one place where a kernel of this contract is called")]
+    pub fn run(&self, cpu: Cpu, args: &Args<'_>, rows: Range<usize>, y: &mut [f32]) -> Option<()> {
+        let fits = cpu.has(self.needs)
+            && rows.end <= args.output.0
+            && y.len() == rows.len().checked_mul(args.output_row())?;
+        if !fits {
+            return None;
+        }
+        // SAFETY: `cpu.has(self.needs)`: a `Cpu` names only features of the machine that made it,
+        // and having its CPU feature is all that `run` demands beyond safe arguments.
+        unsafe { (self.run)(args, rows, y) };
+        Some(())
+    }
+}
+
+/// Every kernel of the contract, best first; the portable one is last.
+pub static LIST: &[Kernel] = &[
+    #[cfg(target_arch = "x86_64")]
+    Kernel { name: "depthwise_f32_avx512", needs: Some(Feature::Avx512), run: x86::avx512 },
+    #[cfg(target_arch = "x86_64")]
+    Kernel { name: "depthwise_f32_avx2", needs: Some(Feature::Avx2), run: x86::avx2 },
+    PORTABLE,
+];
+
+const PORTABLE: Kernel = Kernel { name: "depthwise_f32_portable", needs: None, run: compute_rows };
+
+/// The first kernel of [`LIST`] that `cpu` can run.
+pub const fn select(cpu: Cpu) -> &'static Kernel {
+    let mut rest = LIST;
+    while let [kernel, worse @ ..] = rest {
+        if cpu.has(kernel.needs) {
+            return kernel;
+        }
+        rest = worse;
+    }
+    &PORTABLE
+}
+
+#[cfg(target_arch = "x86_64")]
+mod x86 {
+    use super::{Args, Range, compute_rows};
+
+    #[target_feature(enable = "avx2,fma")]
+    pub(super) fn avx2(args: &Args<'_>, rows: Range<usize>, y: &mut [f32]) {
+        compute_rows(args, rows, y);
+    }
+
+    #[target_feature(enable = "avx512f,avx512vl,avx512bw,avx512dq")]
+    pub(super) fn avx512(args: &Args<'_>, rows: Range<usize>, y: &mut [f32]) {
+        compute_rows(args, rows, y);
+    }
+}
+
+#[inline(always)]
+fn compute_rows(args: &Args<'_>, rows: Range<usize>, y: &mut [f32]) {
+    let mut rest = y;
+    for row in rows {
+        let taps_y = args.rows.taps_inside(row, args.input.0);
+        for column in 0..args.output.1 {
+            let Some((pixel, after)) = rest.split_at_mut_checked(args.channels) else { return };
+            rest = after;
+            let taps_x = args.columns.taps_inside(column, args.input.1);
+            for (block, channels) in pixel.chunks_mut(NR).enumerate() {
+                let sum = sum_taps(args, (row, column), taps_y.clone(), taps_x.clone(), block);
+                channels.iter_mut().zip(sum).for_each(|(to, from)| *to = from);
+            }
+        }
+    }
+}
+
+/// One block of channels of output pixel `at`.
+#[inline(always)]
+fn sum_taps(
+    args: &Args<'_>,
+    at: (usize, usize),
+    taps_y: Range<usize>,
+    taps_x: Range<usize>,
+    block: usize,
+) -> [f32; NR] {
+    let class = args.rows.class(at.0) * args.columns.class_count() + args.columns.class(at.1);
+    let blocks = args.channels.div_ceil(NR);
+    let mut sum = load_block(args.bias, (class * blocks + block) * NR);
+    for ky in taps_y {
+        let Some(iy) = args.rows.input(at.0, ky, args.input.0) else { continue };
+        for kx in taps_x.clone() {
+            let Some(ix) = args.columns.input(at.1, kx, args.input.1) else { continue };
+            let x = load_block(args.x, (iy * args.input.1 + ix) * args.channels + block * NR);
+            let tap = (block * args.rows.taps + ky) * args.columns.taps + kx;
+            let weights = load_block(args.weights, tap * NR);
+            for i in 0..NR {
+                sum[i] += weights[i] * x[i];
+            }
+        }
+    }
+    activate(&mut sum, args.activation, &load_block(args.slopes, block * NR));
+    sum
 }

@@ -8,7 +8,7 @@
 
 use super::{ALIGN, Header};
 use crate::dims::{Dims, Window};
-use crate::kernels::{conv_f32, depthwise_f32};
+use crate::kernels::{conv_f32, depthwise_f32, linear_f32};
 use crate::span::Span;
 use crate::step::{Activation, Border, Conv, Layout, Linear, Op, Operand, Step};
 
@@ -179,11 +179,8 @@ impl Bounds {
     }
 
     fn linear(&self, linear: &Linear, input: Dims, output: Dims) -> Result<Dims, StepFault> {
-        let bias = conv_f32::bias_len(Border::default(), 1, output.c);
-        let inputs = input.elements().and_then(|inputs| u32::try_from(inputs).ok());
-        let weights =
-            inputs.and_then(|inputs| conv_f32::weights_len(&Window::POINT, 1, inputs, output.c));
-        self.weights(linear.weights, Role::Weights, weights)?;
+        let bias = linear_f32::bias_len(output);
+        self.weights(linear.weights, Role::Weights, linear_f32::weights_len(input, output))?;
         self.weights(linear.bias, Role::Bias, bias)?;
         self.activation(&linear.activation, bias)?;
         Ok(Dims::vector(output.c))

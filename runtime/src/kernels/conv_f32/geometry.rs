@@ -3,9 +3,8 @@
 
 use super::NR;
 use crate::dims::{Dims, Hw, Window};
+use crate::kernels::axis::{Axis, nonzero};
 use crate::step::Border;
-use core::num::NonZeroUsize;
-use core::ops::Range;
 
 /// Panels of 16 output channels in one group: `ceil(out_c / groups / 16)`.
 ///
@@ -48,10 +47,6 @@ pub fn scratch_len(window: &Window, input: Dims, output: Dims, rows: u32) -> Opt
     Some(Geometry::new(window, 1, Border::default(), input, output)?.scratch_len(nonzero(rows)?))
 }
 
-fn nonzero(n: u32) -> Option<usize> {
-    usize::try_from(n).ok().filter(|&n| n > 0)
-}
-
 fn per_group(groups: u32, channels: u32) -> Option<usize> {
     let (groups, channels) = (nonzero(groups)?, nonzero(channels)?);
     (channels.checked_rem(groups)? == 0).then_some(channels.checked_div(groups)?)
@@ -73,93 +68,6 @@ impl Map {
     fn new(dims: Dims) -> Option<Self> {
         dims.elements()?.checked_mul(size_of::<f32>())?;
         Some(Self { h: nonzero(dims.h)?, w: nonzero(dims.w)?, c: nonzero(dims.c)? })
-    }
-}
-
-/// One axis of the window.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct Axis {
-    pub(super) taps: usize,
-    pub(super) stride: NonZeroUsize,
-    dilation: usize,
-    /// Padding before the first pixel.
-    pad: usize,
-    /// Input pixels under the window: `(taps - 1) * dilation + 1`.
-    pub(super) extent: usize,
-    /// Border classes before and after the class of the middle, and where the latter begin.
-    classes: (usize, usize, usize),
-}
-
-impl Axis {
-    fn new(taps: u32, stride: u32, dilation: u32, pad: u32) -> Option<Self> {
-        let (taps, dilation) = (nonzero(taps)?, nonzero(dilation)?);
-        let extent = (taps - 1).checked_mul(dilation)?.checked_add(1)?;
-        let stride = NonZeroUsize::new(nonzero(stride)?)?;
-        let pad = usize::try_from(pad).ok()?;
-        Some(Self { taps, stride, dilation, pad, extent, classes: (0, 0, 0) })
-    }
-
-    /// `None` when the classes at both ends overlap on an output of `len`.
-    fn with_border(self, before: u32, after: u32, len: usize) -> Option<Self> {
-        let (before, after) = (usize::try_from(before).ok()?, usize::try_from(after).ok()?);
-        let last = len.checked_sub(after)?;
-        (before <= last).then_some(Self { classes: (before, after, last), ..self })
-    }
-
-    /// Distance of a tap from the first one.
-    #[inline]
-    pub(super) fn tap(&self, k: usize) -> usize {
-        k * self.dilation
-    }
-
-    /// Where the window of output pixel `at` begins, counted from the start of the padding.
-    #[inline]
-    pub(super) fn window(&self, at: usize) -> usize {
-        at * self.stride.get()
-    }
-
-    /// The input pixel that tap `k` of output pixel `at` reads, if it is one of `len`.
-    #[inline]
-    pub(super) fn input(&self, at: usize, k: usize, len: usize) -> Option<usize> {
-        (self.window(at) + self.tap(k)).checked_sub(self.pad).filter(|&i| i < len)
-    }
-
-    /// The taps of output pixel `at` that read one of `len` input pixels. Always one run.
-    #[inline]
-    pub(super) fn taps_inside(&self, at: usize, len: usize) -> Range<usize> {
-        let inside = |&k: &usize| self.input(at, k, len).is_some();
-        let first = (0..self.taps).find(inside).unwrap_or(0);
-        let count = (first..self.taps).take_while(inside).count();
-        first..first + count
-    }
-
-    /// Input pixels, of `len`, under the windows of output pixels `at`.
-    pub(super) fn inputs(&self, at: &Range<usize>, len: usize) -> Range<usize> {
-        let last = self.window(at.end.saturating_sub(1)) + self.extent;
-        let end = last.saturating_sub(self.pad).min(len);
-        self.window(at.start).saturating_sub(self.pad).min(end)..end
-    }
-
-    /// Whether any tap of any window reads input pixel `i` (no when a stride skips it).
-    pub(super) fn reads(&self, i: usize) -> bool {
-        self.dilation > 1 || (i + self.pad) % self.stride < self.taps
-    }
-
-    /// Class of output pixel `at`.
-    #[inline]
-    pub(super) fn class(&self, at: usize) -> usize {
-        let (before, _, last) = self.classes;
-        if at < before { at } else { before + (at + 1).saturating_sub(last) }
-    }
-
-    /// Whether pixels differ in class.
-    #[inline]
-    pub(super) fn has_classes(&self) -> bool {
-        self.class_count() > 1
-    }
-
-    fn class_count(&self) -> usize {
-        self.classes.0 + 1 + self.classes.1
     }
 }
 

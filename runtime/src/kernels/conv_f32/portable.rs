@@ -3,7 +3,7 @@
 //! Oracle of the tests, fallback on every CPU, and free of panicking code: firmware links it.
 
 use super::{Args, Kernel, NR};
-use crate::step::Activation;
+use crate::kernels::activation::activate;
 use core::ops::Range;
 
 pub(super) const KERNEL: Kernel = Kernel { name: "conv_f32_portable", needs: None, run: conv_rows };
@@ -34,8 +34,9 @@ fn conv_pixel(args: &Args<'_>, row: usize, column: usize, pixel: &mut [f32]) {
             rest = after;
             let index = group * g.panels + panel;
             let Some(sum) = chunk(args.bias, bias + index * NR) else { return };
-            let sum = sum_taps(args, row, column, group, index, *sum).unwrap_or(*sum);
-            let sum = activate(args, index, sum);
+            let mut sum = sum_taps(args, row, column, group, index, *sum).unwrap_or(*sum);
+            let slopes = args.slopes.get(index * NR..).unwrap_or(&[]);
+            activate(&mut sum, args.activation, slopes);
             channels.iter_mut().zip(sum).for_each(|(to, from)| *to = from);
         }
     }
@@ -73,27 +74,6 @@ fn add_tap(sum: &mut Panel, pixels: &[f32], weights: &[Panel]) {
         }
     }
     *sum = local;
-}
-
-fn activate(args: &Args<'_>, panel: usize, y: Panel) -> Panel {
-    let leaky = |y: f32, slope: f32| if y < 0.0 { slope * y } else { y };
-    match args.activation {
-        Activation::None => y,
-        Activation::Clamp { lo, hi } => y.map(|y| clamp(y, lo, hi)),
-        Activation::LeakyRelu { slope } => y.map(|y| leaky(y, slope)),
-        Activation::PRelu { .. } => {
-            let mut y = y;
-            let slopes = chunk(args.slopes, panel * NR).into_iter().flatten();
-            y.iter_mut().zip(slopes).for_each(|(y, slope)| *y = leaky(*y, *slope));
-            y
-        }
-    }
-}
-
-/// `f32::clamp` without its panic: NaN stays NaN, and `hi` wins when the bounds cross.
-fn clamp(y: f32, lo: f32, hi: f32) -> f32 {
-    let y = if y < lo { lo } else { y };
-    if y > hi { hi } else { y }
 }
 
 fn chunk(values: &[f32], at: usize) -> Option<&Panel> {

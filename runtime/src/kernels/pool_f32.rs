@@ -1,0 +1,221 @@
+//! Contract of the f32 pooling kernels.
+//!
+//! Maximum: the largest value under the window that lies inside the picture; `-inf` where none
+//! does. Average: the sum of the values under the window, row sums first, divided by the number of
+//! taps (all, or those inside the picture); 0 where that number is 0. The mean over the whole
+//! picture is the average under a window of its size. All kernels give the same bits.
+//!
+//! `x` and `y` are NHWC; a kernel computes a band of output rows.
+
+use super::axis::{Axis, nonzero};
+use super::conv_f32::NR;
+use super::load_block;
+use crate::cpu::{Cpu, Feature};
+use crate::dims::{Dims, Hw, Window};
+use core::ops::Range;
+
+/// Bands start at multiples of this many output rows.
+pub const ROW_QUANTUM: usize = 1;
+
+/// What is made of the values under the window.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Pool {
+    /// The largest.
+    Max,
+    /// The mean.
+    Average {
+        /// Divide by all taps (true) or only by those inside the picture.
+        count_include_pad: bool,
+    },
+}
+
+/// One pooling with its input, bounds proved.
+#[derive(Clone, Copy, Debug)]
+pub struct Args<'a> {
+    pool: Pool,
+    rows: Axis,
+    columns: Axis,
+    input: (usize, usize),
+    output: (usize, usize),
+    channels: usize,
+    x: &'a [f32],
+}
+
+impl<'a> Args<'a> {
+    /// `None` when a dimension is zero, `output` does not follow from `input`, or `x` is not
+    /// exactly as long as [`Dims::elements`] says.
+    pub fn new(
+        pool: Pool,
+        window: &Window,
+        input: Dims,
+        output: Dims,
+        x: &'a [f32],
+    ) -> Option<Self> {
+        let Window { kernel, stride, dilation, pad } = window;
+        let fits = input.c == output.c
+            && window.output(input.h, input.w)? == (Hw { h: output.h, w: output.w })
+            && x.len() == input.elements()?;
+        fits.then_some(Self {
+            pool,
+            rows: Axis::new(kernel.h, stride.h, dilation.h, pad.top)?,
+            columns: Axis::new(kernel.w, stride.w, dilation.w, pad.left)?,
+            input: (nonzero(input.h)?, nonzero(input.w)?),
+            output: (nonzero(output.h)?, nonzero(output.w)?),
+            channels: nonzero(output.c)?,
+            x,
+        })
+    }
+
+    /// Number of values in one output row.
+    pub fn output_row(&self) -> usize {
+        self.output.1.saturating_mul(self.channels)
+    }
+}
+
+/// One implementation of the contract.
+#[derive(Clone, Copy, Debug)]
+pub struct Kernel {
+    /// `pool_f32_{isa}`.
+    pub name: &'static str,
+    /// CPU feature without which [`Kernel::run`] refuses.
+    pub needs: Option<Feature>,
+    run: unsafe fn(&Args<'_>, Range<usize>, &mut [f32]),
+}
+
+impl Kernel {
+    /// Computes output rows `rows` into `y` (`rows.len() * w * c` values, NHWC).
+    ///
+    /// `None`, and `y` untouched, when `cpu` lacks the feature, `rows` is not inside the output,
+    /// or `y` has another length.
+    #[allow(unsafe_code, reason = "the one place where a kernel of this contract is called")]
+    pub fn run(&self, cpu: Cpu, args: &Args<'_>, rows: Range<usize>, y: &mut [f32]) -> Option<()> {
+        let fits = cpu.has(self.needs)
+            && rows.end <= args.output.0
+            && y.len() == rows.len().checked_mul(args.output_row())?;
+        if !fits {
+            return None;
+        }
+        // SAFETY: `cpu.has(self.needs)`: a `Cpu` names only features of the machine that made it,
+        // and having its CPU feature is all that `run` demands beyond safe arguments.
+        unsafe { (self.run)(args, rows, y) };
+        Some(())
+    }
+}
+
+/// Every kernel of the contract, best first; the portable one is last.
+pub static LIST: &[Kernel] = &[
+    #[cfg(target_arch = "x86_64")]
+    Kernel { name: "pool_f32_avx512", needs: Some(Feature::Avx512), run: x86::avx512 },
+    #[cfg(target_arch = "x86_64")]
+    Kernel { name: "pool_f32_avx2", needs: Some(Feature::Avx2), run: x86::avx2 },
+    PORTABLE,
+];
+
+const PORTABLE: Kernel = Kernel { name: "pool_f32_portable", needs: None, run: compute_rows };
+
+/// The first kernel of [`LIST`] that `cpu` can run.
+pub const fn select(cpu: Cpu) -> &'static Kernel {
+    let mut rest = LIST;
+    while let [kernel, worse @ ..] = rest {
+        if cpu.has(kernel.needs) {
+            return kernel;
+        }
+        rest = worse;
+    }
+    &PORTABLE
+}
+
+#[cfg(target_arch = "x86_64")]
+mod x86 {
+    use super::{Args, Range, compute_rows};
+
+    #[target_feature(enable = "avx2,fma")]
+    pub(super) fn avx2(args: &Args<'_>, rows: Range<usize>, y: &mut [f32]) {
+        compute_rows(args, rows, y);
+    }
+
+    #[target_feature(enable = "avx512f,avx512vl,avx512bw,avx512dq")]
+    pub(super) fn avx512(args: &Args<'_>, rows: Range<usize>, y: &mut [f32]) {
+        compute_rows(args, rows, y);
+    }
+}
+
+/// 16 neighbouring channels.
+type Block = [f32; NR];
+
+#[inline(always)]
+fn compute_rows(args: &Args<'_>, rows: Range<usize>, y: &mut [f32]) {
+    let mut rest = y;
+    for row in rows {
+        let taps_y = args.rows.taps_inside(row, args.input.0);
+        for column in 0..args.output.1 {
+            let Some((pixel, after)) = rest.split_at_mut_checked(args.channels) else { return };
+            rest = after;
+            let taps_x = args.columns.taps_inside(column, args.input.1);
+            let taps = (taps_y.clone(), taps_x);
+            for (block, channels) in pixel.chunks_mut(NR).enumerate() {
+                let value = match args.pool {
+                    Pool::Max => largest(args, (row, column), &taps, block),
+                    Pool::Average { count_include_pad } => {
+                        mean(args, (row, column), &taps, block, count_include_pad)
+                    }
+                };
+                channels.iter_mut().zip(value).for_each(|(to, from)| *to = from);
+            }
+        }
+    }
+}
+
+#[inline(always)]
+fn largest(
+    args: &Args<'_>,
+    at: (usize, usize),
+    taps: &(Range<usize>, Range<usize>),
+    block: usize,
+) -> Block {
+    let mut best = [f32::NEG_INFINITY; NR];
+    for ky in taps.0.clone() {
+        for kx in taps.1.clone() {
+            let x = load(args, at, (ky, kx), block);
+            for i in 0..NR {
+                best[i] = if x[i] > best[i] { x[i] } else { best[i] };
+            }
+        }
+    }
+    best
+}
+
+#[inline(always)]
+fn mean(
+    args: &Args<'_>,
+    at: (usize, usize),
+    taps: &(Range<usize>, Range<usize>),
+    block: usize,
+    count_include_pad: bool,
+) -> Block {
+    let mut sum = [0.0; NR];
+    for ky in taps.0.clone() {
+        let mut row_sum = [0.0; NR];
+        for kx in taps.1.clone() {
+            let x = load(args, at, (ky, kx), block);
+            for i in 0..NR {
+                row_sum[i] += x[i];
+            }
+        }
+        for i in 0..NR {
+            sum[i] += row_sum[i];
+        }
+    }
+    let inside = taps.0.len() * taps.1.len();
+    let count = if count_include_pad { args.rows.taps * args.columns.taps } else { inside };
+    let divisor = if count == 0 { 1.0 } else { count as f32 };
+    sum.map(|sum| sum / divisor)
+}
+
+/// 16 channels of the input pixel under a tap.
+#[inline(always)]
+fn load(args: &Args<'_>, at: (usize, usize), tap: (usize, usize), block: usize) -> Block {
+    let iy = args.rows.input(at.0, tap.0, args.input.0).unwrap_or(0);
+    let ix = args.columns.input(at.1, tap.1, args.input.1).unwrap_or(0);
+    load_block(args.x, (iy * args.input.1 + ix) * args.channels + block * NR)
+}

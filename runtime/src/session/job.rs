@@ -1,0 +1,220 @@
+//! [`Job`]: one step with its operands in memory, ready for a kernel. The one `match` on [`Op`]
+//! that executes.
+
+use crate::arena::Cut;
+use crate::dims::{Dims, Window};
+use crate::kernels::{
+    Kernels, conv_f32, copy_f32, depthwise_f32,
+    elementwise_f32::{self, Operation},
+    linear_f32,
+    pool_f32::{self, Pool},
+};
+use crate::model::{Model, macs};
+use crate::span::Span;
+use crate::step::{Activation, Conv, Layout, Linear, Op, Step};
+use core::ops::Range;
+
+/// The feature maps, but for the bytes of one output.
+#[derive(Clone, Copy, Debug)]
+struct Maps<'a> {
+    before: &'a [f32],
+    after: &'a [f32],
+    /// Where `after` begins.
+    end: usize,
+}
+
+impl<'a> Maps<'a> {
+    /// Takes the values of `output` out.
+    fn around(maps: &'a mut [f32], output: Span) -> Option<(Self, &'a mut [f32])> {
+        let range = output.values()?;
+        let (before, rest) = maps.split_at_mut_checked(range.start)?;
+        let (output, after) = rest.split_at_mut_checked(range.len())?;
+        Some((Self { before, after, end: range.end }, output))
+    }
+
+    /// The values of an operand that does not overlap the output.
+    fn read(&self, span: Span) -> Option<&'a [f32]> {
+        let range = span.values()?;
+        if range.end <= self.before.len() {
+            return self.before.get(range);
+        }
+        self.after.get(range.start.checked_sub(self.end)?..range.end.checked_sub(self.end)?)
+    }
+}
+
+/// Operands and contract of one step.
+#[derive(Clone, Copy, Debug)]
+enum Args<'a> {
+    Conv(conv_f32::Args<'a>),
+    Depthwise(depthwise_f32::Args<'a>),
+    Linear(linear_f32::Args<'a>),
+    Pool(pool_f32::Args<'a>),
+    Elementwise(elementwise_f32::Args<'a>),
+    Copy(copy_f32::Args<'a>),
+}
+
+/// One step, all bounds proved.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Job<'a> {
+    args: Args<'a>,
+    /// Rows of the output, or what the contract cuts instead: panels, planes.
+    rows: usize,
+    /// Values in one of them.
+    pub(super) row_len: usize,
+    quantum: usize,
+    /// About how many multiply-accumulates or moved values.
+    work: u64,
+}
+
+/// Less work than this is not worth waking a worker: some microseconds.
+const MIN_WORK: u64 = 32_768;
+
+impl<'a> Job<'a> {
+    /// The job and the memory of its output. `None` where a contract refuses its operands.
+    pub(super) fn new(
+        step: &Step,
+        model: &Model<'a>,
+        maps: &'a mut [f32],
+    ) -> Option<(Self, &'a mut [f32])> {
+        let (maps, y) = Maps::around(maps, step.output.span)?;
+        let args = Args::new(step, model, maps)?;
+        let (rows, row_len, quantum) = args.extent(step.output.dims)?;
+        let work = macs(step)?.max(u64::try_from(y.len()).ok()?);
+        Some((Self { args, rows, row_len, quantum, work }, y))
+    }
+
+    /// How to cut the output for at most `workers` workers.
+    pub(super) fn cut(&self, workers: usize) -> Cut {
+        let worth = usize::try_from(self.work / MIN_WORK).unwrap_or(usize::MAX);
+        Cut::new(self.rows, self.quantum, workers.min(worth.max(1)))
+    }
+
+    /// Computes a band. `None` where a kernel refuses, which the proofs rule out.
+    pub(super) fn run(
+        &self,
+        kernels: &Kernels,
+        rows: Range<usize>,
+        y: &mut [f32],
+        scratch: &mut [f32],
+    ) -> Option<()> {
+        let cpu = kernels.cpu;
+        match &self.args {
+            Args::Conv(args) => {
+                let rows = u32::try_from(rows.start).ok()?..u32::try_from(rows.end).ok()?;
+                kernels.conv_f32.run(cpu, args, rows, y, scratch)
+            }
+            Args::Depthwise(args) => kernels.depthwise_f32.run(cpu, args, rows, y),
+            Args::Linear(args) => kernels.linear_f32.run(cpu, args, rows, y),
+            Args::Pool(args) => kernels.pool_f32.run(cpu, args, rows, y),
+            Args::Elementwise(args) => kernels.elementwise_f32.run(cpu, args, rows, y),
+            Args::Copy(args) => copy_f32::run(args, rows, y),
+        }
+    }
+}
+
+impl<'a> Args<'a> {
+    fn new(step: &Step, model: &Model<'a>, maps: Maps<'a>) -> Option<Self> {
+        let (input, output) = (step.input.dims, step.output.dims);
+        let slopes = |activation: &Activation| match activation {
+            Activation::PRelu { slopes } => model.weights_f32(*slopes),
+            _ => &[],
+        };
+        let elementwise = |operation, activation: Activation| {
+            // No `x`: the kernel finds the values in the output's memory.
+            let in_place = step.input.span == step.output.span;
+            let x = if in_place { None } else { Some(maps.read(step.input.span)?) };
+            let slopes = slopes(&activation);
+            elementwise_f32::Args::new(operation, output, x, activation, slopes)
+                .map(Self::Elementwise)
+        };
+        let pool = |pool, window: &Window| {
+            let x = maps.read(step.input.span)?;
+            pool_f32::Args::new(pool, window, input, output, x).map(Self::Pool)
+        };
+        match &step.op {
+            Op::Conv(conv) => Self::conv(conv, step, model, maps, slopes(&conv.activation)),
+            Op::Linear(linear) => {
+                Self::linear(linear, step, model, maps, slopes(&linear.activation))
+            }
+            Op::MaxPool(window) => pool(Pool::Max, window),
+            Op::AveragePool { window, count_include_pad } => {
+                pool(Pool::Average { count_include_pad: *count_include_pad }, window)
+            }
+            Op::GlobalAveragePool => {
+                pool(Pool::Average { count_include_pad: false }, &whole_picture(input))
+            }
+            Op::Add { other, activation } => {
+                elementwise(Operation::Add { other: maps.read(other.span)? }, *activation)
+            }
+            Op::ScaleShift { scale, shift, activation } => {
+                let (scale, shift) = (model.weights_f32(*scale), model.weights_f32(*shift));
+                elementwise(Operation::ScaleShift { scale, shift }, *activation)
+            }
+            Op::Activate(activation) => elementwise(Operation::Identity, *activation),
+            Op::Sigmoid => elementwise(Operation::Sigmoid, Activation::None),
+            Op::Softmax => elementwise(Operation::Softmax, Activation::None),
+            Op::CopyChannels { at } => {
+                let x = maps.read(step.input.span)?;
+                copy_f32::Args::channels(*at, output.c, input, x).map(Self::Copy)
+            }
+            Op::ToPlanar => {
+                copy_f32::Args::planar(input, maps.read(step.input.span)?).map(Self::Copy)
+            }
+        }
+    }
+
+    fn conv(
+        conv: &Conv,
+        step: &Step,
+        model: &Model<'a>,
+        maps: Maps<'a>,
+        slopes: &'a [f32],
+    ) -> Option<Self> {
+        let (input, output) = (step.input.dims, step.output.dims);
+        let x = maps.read(step.input.span)?;
+        let (weights, bias) = (model.weights_f32(conv.weights), model.weights_f32(conv.bias));
+        match conv.layout {
+            Layout::F32Nr16 => {
+                conv_f32::Args::new(conv, input, output, x, weights, bias, slopes).map(Self::Conv)
+            }
+            Layout::F32Dw16 => {
+                depthwise_f32::Args::new(conv, input, output, x, weights, bias, slopes)
+                    .map(Self::Depthwise)
+            }
+        }
+    }
+
+    fn linear(
+        linear: &Linear,
+        step: &Step,
+        model: &Model<'a>,
+        maps: Maps<'a>,
+        slopes: &'a [f32],
+    ) -> Option<Self> {
+        let (input, output) = (step.input.dims, step.output.dims);
+        let x = maps.read(step.input.span)?;
+        let (weights, bias) = (model.weights_f32(linear.weights), model.weights_f32(linear.bias));
+        linear_f32::Args::new(linear, input, output, x, weights, bias, slopes).map(Self::Linear)
+    }
+
+    /// Rows that bands are made of, values in one of them, and their quantum.
+    fn extent(&self, output: Dims) -> Option<(usize, usize, usize)> {
+        let rows = usize::try_from(output.h).ok()?;
+        Some(match self {
+            Self::Conv(args) => {
+                (rows, args.output_row(), usize::try_from(conv_f32::ROW_QUANTUM).ok()?)
+            }
+            Self::Depthwise(args) => (rows, args.output_row(), depthwise_f32::ROW_QUANTUM),
+            Self::Linear(args) => (args.panels(), conv_f32::NR, 1),
+            Self::Pool(args) => (rows, args.output_row(), pool_f32::ROW_QUANTUM),
+            Self::Elementwise(args) => (rows, args.output_row(), elementwise_f32::ROW_QUANTUM),
+            Self::Copy(args) => (args.rows(), args.output_row(), 1),
+        })
+    }
+}
+
+/// The window whose mean is the global mean.
+fn whole_picture(input: Dims) -> Window {
+    let kernel = crate::dims::Hw { h: input.h, w: input.w };
+    Window { kernel, ..Window::POINT }
+}
