@@ -250,8 +250,8 @@ fn each_wrong_step_is_refused_with_its_place_and_reason() {
             |net| conv_of(net).bias.offset += 1 << 20,
             step(0, StepFault::OutOfBounds { role: Role::Bias }),
         ),
-        (|net| conv_of(net).scratch = 1 << 20, step(0, StepFault::Scratch { needed: 252 })),
-        (|net| conv_of(net).scratch = 251, step(0, StepFault::Scratch { needed: 252 })),
+        (|net| conv_of(net).scratch = 1 << 20, step(0, StepFault::Scratch { needed: 288 })),
+        (|net| conv_of(net).scratch = 287, step(0, StepFault::Scratch { needed: 288 })),
         (
             |net| net.steps[6].op = Op::Activate(Activation::Clamp { lo: 1.0, hi: 0.0 }),
             step(6, StepFault::Activation),
