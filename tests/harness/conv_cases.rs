@@ -1,6 +1,7 @@
 //! Convolutions as data, with random operands in ONNX order and packed: what the kernel tests run
 //! and what the bench times.
 
+pub use crate::rng::Random;
 use unbraid_runtime::dims::{Dims, Hw, Pad, Window};
 use unbraid_runtime::kernels::conv_f32::{Args, bias_len, pack, pack_channels, weights_len};
 use unbraid_runtime::span::Span;
@@ -151,29 +152,5 @@ impl ConvOperands {
         let [weights, bias, slopes] = &self.packed;
         Args::new(&self.conv, self.case.input, self.output, &self.x, weights, bias, slopes)
             .expect("operands of a case fit each other")
-    }
-}
-
-/// A small reproducible random generator (`SplitMix64`).
-#[derive(Clone, Debug)]
-pub struct Random(pub u64);
-
-impl Random {
-    /// 32 random bits.
-    pub fn bits(&mut self) -> u32 {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let z = (self.0 ^ (self.0 >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        let z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        (z >> 32) as u32
-    }
-
-    /// One of the values.
-    pub fn pick<T: Copy>(&mut self, values: &[T]) -> T {
-        values[self.bits() as usize % values.len()]
-    }
-
-    /// `len` numbers in [-1, 1).
-    pub fn vec(&mut self, len: usize) -> Vec<f32> {
-        (0..len).map(|_| (self.bits() >> 8) as f32 / (1 << 23) as f32 - 1.0).collect()
     }
 }

@@ -1,7 +1,10 @@
 //! What the tests share: random numbers, model generators, the data set, guard bytes.
 #![forbid(unsafe_code)]
 
+pub mod calibration;
 pub mod conv_cases;
 pub mod graphs;
 pub mod net;
+pub mod repvgg;
+pub mod rng;
 pub mod strand_builder;
