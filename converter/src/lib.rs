@@ -16,7 +16,6 @@ pub mod npy;
 pub mod onnx;
 pub mod picture;
 pub mod plan;
-pub mod ports;
 pub mod reference;
 pub mod report;
 pub mod tensor;

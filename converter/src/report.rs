@@ -1,1 +1,112 @@
-//! What a conversion did, for people and as JSON.
+//! [`Report`]: the facts of a conversion, for people (`Display`) and programs (JSON).
+
+mod text;
+
+use crate::fuse::{Fused, Refusal, Region};
+use crate::graph::{Graph, Op};
+use crate::plan::{Plan, facts};
+use crate::tensor::elements;
+use serde::Serialize;
+use std::collections::BTreeMap;
+
+/// What a graph is made of and what it costs.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+pub struct GraphFacts {
+    /// Number of nodes of each operation.
+    pub nodes: BTreeMap<&'static str, usize>,
+    /// Convolutions among them.
+    pub convs: usize,
+    /// Weights and biases, BatchNorm's gamma and beta, slopes, constant operands.
+    pub params: u64,
+    /// Multiply-accumulates of convolutions and dense layers.
+    pub macs: u64,
+    /// Bytes of f32 feature maps that one inference writes.
+    pub activation_bytes: u64,
+    /// Bytes of f32 feature maps that are needed at once, at the least.
+    pub peak_activation_bytes: u64,
+}
+
+impl GraphFacts {
+    /// The facts of a graph, before or after fusion.
+    pub fn new(graph: &Graph) -> Self {
+        let mut nodes = BTreeMap::new();
+        for node in &graph.nodes {
+            *nodes.entry(node.op.name()).or_insert(0) += 1;
+        }
+        let is_view = |op: &Op| matches!(op, Op::Reshape);
+        let written = graph.nodes.iter().filter(|node| !is_view(&node.op));
+        let bytes = written.map(|node| 4 * elements(graph.shape(node.output)).unwrap_or(0) as u64);
+        Self {
+            convs: graph.nodes.iter().filter(|node| matches!(node.op, Op::Conv(_))).count(),
+            nodes,
+            params: facts::params(graph),
+            macs: facts::macs(graph),
+            activation_bytes: bytes.sum(),
+            peak_activation_bytes: facts::peak_activation_bytes(graph),
+        }
+    }
+}
+
+/// Bytes of memory that an inference needs.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
+pub struct ArenaBytes {
+    /// For feature maps.
+    pub activations: u32,
+    /// For staged rows, for each worker.
+    pub scratch_per_worker: u32,
+}
+
+/// What was written.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
+pub struct FileFacts {
+    /// Steps of the plan.
+    pub steps: usize,
+    /// Memory of an inference.
+    pub arena_bytes: ArenaBytes,
+    /// Bytes of the file.
+    pub file_bytes: usize,
+}
+
+/// Everything worth knowing about one conversion.
+#[derive(Clone, Debug, Serialize)]
+pub struct Report {
+    /// Name of the model.
+    pub model: String,
+    /// The graph as imported.
+    pub before: GraphFacts,
+    /// The graph as planned.
+    pub after: GraphFacts,
+    /// What became one convolution, with its certificate.
+    pub regions: Vec<Region>,
+    /// What stayed as it was, and why.
+    pub refused: Vec<Refusal>,
+    /// The result.
+    pub file: FileFacts,
+}
+
+impl Report {
+    /// Puts together what the stages of a conversion have found.
+    pub fn new(before: GraphFacts, fused: &Fused, plan: &Plan, file_bytes: usize) -> Self {
+        Self {
+            model: fused.graph.name.clone(),
+            before,
+            after: GraphFacts::new(&fused.graph),
+            regions: fused.regions.clone(),
+            refused: fused.refused.clone(),
+            file: FileFacts {
+                steps: plan.steps.len(),
+                arena_bytes: ArenaBytes {
+                    activations: plan.arena_base,
+                    scratch_per_worker: plan.scratch_per_worker,
+                },
+                file_bytes,
+            },
+        }
+    }
+
+    /// The report as indented JSON with a line feed at the end.
+    pub fn to_json(&self) -> String {
+        let json = serde_json::to_string_pretty(self);
+        json.expect("maps have string keys, and nothing else can fail") + "\n"
+    }
+}

@@ -1,0 +1,152 @@
+//! [`Report`] as text: aligned columns, at most 100 characters a line.
+
+use super::{GraphFacts, Report};
+use crate::fuse::{Refusal, Region};
+use std::collections::BTreeSet;
+use std::fmt;
+
+/// Characters in the longest line.
+const WIDTH: usize = 100;
+/// Characters for names in the first column.
+const NAME: usize = 38;
+
+impl fmt::Display for Report {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write_graphs(f, &self.model, &self.before, &self.after)?;
+        write_regions(f, &self.regions)?;
+        write_refusals(f, &self.refused)?;
+        let (file, arena) = (&self.file, &self.file.arena_bytes);
+        writeln!(f, "\n{} steps, {} bytes", file.steps, grouped(file.file_bytes as u64))?;
+        writeln!(f, "arena: {} bytes of feature maps", grouped(arena.activations.into()))?;
+        writeln!(f, "     + {} bytes a worker", grouped(arena.scratch_per_worker.into()))
+    }
+}
+
+fn write_graphs(
+    f: &mut fmt::Formatter<'_>,
+    model: &str,
+    before: &GraphFacts,
+    after: &GraphFacts,
+) -> fmt::Result {
+    writeln!(f, "{:NAME$} {:>18} {:>18}", shortened(model, NAME), "before", "after")?;
+    let mut row = |name: &str, before: u64, after: u64| {
+        let (before, after) = (grouped(before), grouped(after));
+        writeln!(f, "{:NAME$} {before:>18} {after:>18}", shortened(name, NAME))
+    };
+    let count = |facts: &GraphFacts| facts.nodes.values().sum::<usize>() as u64;
+    row("nodes", count(before), count(after))?;
+    let ops: BTreeSet<&str> = before.nodes.keys().chain(after.nodes.keys()).copied().collect();
+    for op in ops {
+        let of = |facts: &GraphFacts| facts.nodes.get(op).copied().unwrap_or(0) as u64;
+        row(&format!("  {op}"), of(before), of(after))?;
+    }
+    row("parameters", before.params, after.params)?;
+    row("multiply-accumulates", before.macs, after.macs)?;
+    row("bytes of feature maps, written", before.activation_bytes, after.activation_bytes)?;
+    let (before, after) = (before.peak_activation_bytes, after.peak_activation_bytes);
+    row("bytes of feature maps, at once", before, after)
+}
+
+/// One line a region: the largest relative differences between before and after, of the exact
+/// kernel and of the one written, over all pixels inside and at the border.
+fn write_regions(f: &mut fmt::Formatter<'_>, regions: &[Region]) -> fmt::Result {
+    let saved = |before: u64, after: u64| signed(i128::from(before) - i128::from(after));
+    writeln!(f, "\nfused: {} regions; difference / largest output", regions.len())?;
+    if regions.is_empty() {
+        return Ok(());
+    }
+    writeln!(
+        f,
+        "{:NAME$} {:>5} {:>7} {:>7} {:>7} {:>7} {:>12} {:>9}",
+        "node", "nodes", "f64", "border", "f32", "border", "MACs saved", "params"
+    )?;
+    for region in regions {
+        let (exact, rounded) = (region.certificate.exact, region.certificate.rounded);
+        writeln!(
+            f,
+            "{:NAME$} {:>5} {:>7.1e} {:>7.1e} {:>7.1e} {:>7.1e} {:>12} {:>9}",
+            shortened(&region.name, NAME),
+            region.nodes.len(),
+            exact.interior,
+            exact.border,
+            rounded.interior,
+            rounded.border,
+            saved(region.before.macs, region.after.macs),
+            saved(region.params_before, region.params_after),
+        )?;
+    }
+    Ok(())
+}
+
+fn write_refusals(f: &mut fmt::Formatter<'_>, refused: &[Refusal]) -> fmt::Result {
+    if refused.is_empty() {
+        return Ok(());
+    }
+    writeln!(f, "\nnot fused: {}", refused.len())?;
+    for refusal in refused {
+        wrapped(f, &refusal.nodes.join(", "), "  ")?;
+        wrapped(f, &refusal.reason.to_string(), "      ")?;
+    }
+    Ok(())
+}
+
+/// Words in lines of at most [`WIDTH`] characters; longer words are shortened.
+fn wrapped(f: &mut fmt::Formatter<'_>, text: &str, indent: &str) -> fmt::Result {
+    let mut line = String::new();
+    for word in text.split_whitespace() {
+        let word = shortened(word, WIDTH - indent.len());
+        let length = indent.len() + line.chars().count() + 1 + word.chars().count();
+        if !line.is_empty() && length > WIDTH {
+            writeln!(f, "{indent}{line}")?;
+            line.clear();
+        }
+        if !line.is_empty() {
+            line.push(' ');
+        }
+        line.push_str(&word);
+    }
+    writeln!(f, "{indent}{line}")
+}
+
+/// Long names lose their beginning: their end tells nodes apart.
+fn shortened(name: &str, width: usize) -> String {
+    let length = name.chars().count();
+    if length <= width {
+        return name.to_owned();
+    }
+    let tail: String = name.chars().skip(length - (width - 2)).collect();
+    format!("..{tail}")
+}
+
+/// `1234567` as `1,234,567`.
+fn grouped(n: u64) -> String {
+    let digits = n.to_string();
+    let (first, rest) = digits.split_at((digits.len() - 1) % 3 + 1);
+    let rest: String = (0..rest.len()).step_by(3).flat_map(|k| [",", &rest[k..k + 3]]).collect();
+    format!("{first}{rest}")
+}
+
+fn signed(n: i128) -> String {
+    let sign = if n < 0 { "-" } else { "" };
+    format!("{sign}{}", grouped(u64::try_from(n.unsigned_abs()).unwrap_or(u64::MAX)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{grouped, shortened, signed};
+
+    #[test]
+    fn digits_are_grouped_by_three() {
+        for (n, text) in [(0, "0"), (999, "999"), (1000, "1,000"), (1_361_451_008, "1,361,451,008")]
+        {
+            assert_eq!(grouped(n), text);
+        }
+        assert_eq!(signed(-12_345), "-12,345");
+    }
+
+    #[test]
+    fn long_names_keep_their_end() {
+        assert_eq!(shortened("/stage1/block2/Add_1", 20), "/stage1/block2/Add_1");
+        assert_eq!(shortened("/stage1/block2/Add_1", 10), "..k2/Add_1");
+    }
+}
