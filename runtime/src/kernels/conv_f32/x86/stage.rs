@@ -59,18 +59,17 @@ pub(super) fn stage<'a>(
 fn stage_row(g: &Geometry, x: &[f32], staged: &mut [f32]) -> Option<()> {
     let columns = g.staged_columns();
     let last = columns.checked_sub(BLOCK)?;
-    for phase in 0..g.phases() {
-        let to = staged.get_mut(phase * columns..)?;
-        for column in (0..columns).step_by(BLOCK) {
-            // The last block overlaps the one before rather than end outside.
-            let column = column.min(last);
+    for column in (0..columns).step_by(BLOCK) {
+        // The last block overlaps the one before rather than end outside.
+        let column = column.min(last);
+        for phase in 0..g.phases() {
             let mut pixels: [&[f32]; BLOCK] = [&[]; BLOCK];
             for (i, pixel) in pixels.iter_mut().enumerate() {
                 if let Some(source) = g.staged_source(phase, column + i) {
                     *pixel = x.get(source * g.input.c..)?.get(..g.input.c)?;
                 }
             }
-            stage_block(pixels, g.input.c, to.get_mut(column..)?, g.pitch())?;
+            stage_block(pixels, g.input.c, staged.get_mut(phase * columns + column..)?, g.pitch())?;
         }
     }
     Some(())
@@ -86,10 +85,12 @@ fn stage_block(
 ) -> Option<()> {
     let whole = channels - channels % BLOCK;
     for channel in (0..whole).step_by(BLOCK) {
-        let rows = pixels.map(|pixel| match pixel.get(channel..).and_then(<[f32]>::first_chunk) {
-            Some(values) => load_avx(values),
-            None => load_avx(&[0.0; BLOCK]),
-        });
+        let mut rows = [_mm256_setzero_ps(); BLOCK];
+        for (row, pixel) in rows.iter_mut().zip(pixels) {
+            if let Some(values) = pixel.get(channel..).and_then(<[f32]>::first_chunk) {
+                *row = load_avx(values);
+            }
+        }
         for (i, row) in transpose_8x8(rows).into_iter().enumerate() {
             store_avx(to.get_mut((channel + i) * pitch..)?.first_chunk_mut()?, row);
         }
