@@ -149,8 +149,16 @@ impl ConvOperands {
     /// # Panics
     /// When [`Args::new`] refuses them.
     pub fn args(&self) -> Args<'_> {
+        self.args_on(&self.x)
+    }
+
+    /// The same with another input of the same shape.
+    ///
+    /// # Panics
+    /// When [`Args::new`] refuses them.
+    pub fn args_on<'a>(&'a self, x: &'a [f32]) -> Args<'a> {
         let [weights, bias, slopes] = &self.packed;
-        Args::new(&self.conv, self.case.input, self.output, &self.x, weights, bias, slopes)
+        Args::new(&self.conv, self.case.input, self.output, x, weights, bias, slopes)
             .expect("operands of a case fit each other")
     }
 }
