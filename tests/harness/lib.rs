@@ -3,6 +3,7 @@
 
 pub mod calibration;
 pub mod conv_cases;
+pub mod gpu;
 pub mod graphs;
 pub mod net;
 pub mod repvgg;
