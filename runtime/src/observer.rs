@@ -7,8 +7,9 @@ pub trait Observer {
     /// Step `index` is about to be executed.
     fn begin(&mut self, index: usize, step: &Step);
 
-    /// Step `index` was executed by the kernel of that name.
-    fn end(&mut self, index: usize, step: &Step, kernel: &'static str);
+    /// Step `index` was executed by the kernel of that name and left `output`, NHWC values of
+    /// `step.output.dims`.
+    fn end(&mut self, index: usize, step: &Step, kernel: &'static str, output: &[f32]);
 }
 
 /// Looks away.
@@ -18,5 +19,5 @@ pub(crate) struct Blind;
 impl Observer for Blind {
     fn begin(&mut self, _: usize, _: &Step) {}
 
-    fn end(&mut self, _: usize, _: &Step, _: &'static str) {}
+    fn end(&mut self, _: usize, _: &Step, _: &'static str, _: &[f32]) {}
 }

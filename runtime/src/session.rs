@@ -132,7 +132,8 @@ impl<'a> Session<'a> {
             observer.begin(index, &step);
             // Never `None`: `prove_steps` has built the same job.
             let _ = self.execute(&step);
-            observer.end(index, &step, self.kernels.name(&step.op));
+            let output = step.output.span.values().and_then(|range| self.arena.get(range));
+            observer.end(index, &step, self.kernels.name(&step.op), output.unwrap_or_default());
         }
         self.output(0).unwrap_or_default()
     }
