@@ -1,0 +1,149 @@
+//! `unbraid convert`: the flags of a conversion, and what follows it: files, proof, report.
+
+use super::failure::Failure;
+use super::strand::Strand;
+use indicatif::{ProgressBar, ProgressFinish, ProgressStyle};
+use std::path::PathBuf;
+use unbraid_converter::fuse::{FuseMode, Fused, Progress};
+use unbraid_converter::graph::Graph;
+use unbraid_converter::plan::{self, TARGETS, Target};
+use unbraid_converter::report::Report;
+use unbraid_converter::{export, import, write};
+
+/// What `unbraid convert` takes.
+#[derive(Debug, clap::Args)]
+pub(crate) struct Args {
+    /// The trained model, an ONNX file.
+    #[arg(value_name = "IN.onnx")]
+    pub(crate) model: PathBuf,
+    /// The file to write.
+    #[arg(short, long, value_name = "OUT.strand")]
+    pub(crate) output: PathBuf,
+    /// Leave the branches as they are. BatchNorm and activations still move into the convolution
+    /// beside them, as every runtime does on loading a model.
+    #[arg(long, conflicts_with = "fuse")]
+    no_fuse: bool,
+    /// What to fuse: where neither multiply-accumulates nor weights grow, or everything that is
+    /// linear.
+    #[arg(long, value_enum, default_value_t = FuseFlag::Free)]
+    fuse: FuseFlag,
+    /// What to optimise for; the file runs everywhere.
+    #[arg(long, value_name = "NAME", value_parser = target, default_value = TARGETS[0].name)]
+    target: Target,
+    /// The shape of an input that the model leaves open; may be given for several inputs.
+    #[arg(long, value_name = "NAME=1,3,224,224", value_parser = input_shape)]
+    input_shape: Vec<(String, Vec<usize>)>,
+    /// Make these values the outputs, and leave out what only others need.
+    #[arg(long, value_name = "A,B", value_delimiter = ',')]
+    outputs: Vec<String>,
+    /// Take the raw picture and subtract this from it, one value a channel, in units of the raw
+    /// picture (0 to 255); becomes part of the first convolution.
+    #[arg(
+        long,
+        value_name = "R,G,B",
+        value_delimiter = ',',
+        requires = "std",
+        allow_hyphen_values = true
+    )]
+    mean: Vec<f32>,
+    /// Divide by this after `--mean`, one value a channel, in units of the raw picture (0 to 255).
+    #[arg(long, value_name = "R,G,B", value_delimiter = ',', requires = "mean")]
+    std: Vec<f32>,
+    /// Write the fused graph as ONNX too, for other runtimes.
+    #[arg(long, value_name = "F.onnx")]
+    emit_onnx: Option<PathBuf>,
+    /// Write every region with its certificate, and what was refused and why, as JSON.
+    #[arg(long, value_name = "F.json")]
+    report: Option<PathBuf>,
+    /// Keep the weights unpacked beside the packed ones, so that a board can choose other layouts.
+    #[arg(long)]
+    tunable: bool,
+    /// Print the report as JSON.
+    #[arg(long)]
+    json: bool,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+enum FuseFlag {
+    /// Where neither multiply-accumulates nor weights grow.
+    Free,
+    /// Everything that is exact, whatever it costs.
+    All,
+}
+
+impl Args {
+    /// What import needs to know.
+    pub(crate) fn import(&self) -> import::Options {
+        let given = |values: &[f32]| (!values.is_empty()).then(|| values.to_vec());
+        import::Options {
+            input_shapes: self.input_shape.clone(),
+            outputs: (!self.outputs.is_empty()).then(|| self.outputs.clone()),
+            normalise: given(&self.mean).zip(given(&self.std)),
+        }
+    }
+
+    /// What to fuse.
+    pub(crate) fn mode(&self) -> FuseMode {
+        match (self.no_fuse, self.fuse) {
+            (true, _) => FuseMode::Off,
+            (false, FuseFlag::Free) => FuseMode::Free,
+            (false, FuseFlag::All) => FuseMode::All,
+        }
+    }
+
+    /// How to plan what was fused.
+    pub(crate) fn plan(&self, fused: &Fused) -> plan::Options {
+        let fused_regions = u32::try_from(fused.regions.len()).unwrap_or(u32::MAX);
+        plan::Options { target: self.target, tunable: self.tunable, fused_regions }
+    }
+
+    /// Writes the files, the network last, and reads it back as its user will.
+    pub(crate) fn save(
+        &self,
+        graph: &Graph,
+        report: &Report,
+        strand: &[u8],
+    ) -> Result<String, Failure> {
+        if let Some(path) = &self.emit_onnx {
+            write::save(path, &export::to_onnx(graph))?;
+        }
+        if let Some(path) = &self.report {
+            write::save(path, report.to_json().as_bytes())?;
+        }
+        write::save(&self.output, strand)?;
+        Strand::open(&self.output)?.model()?;
+        Ok(if self.json { report.to_json() } else { report.to_string() })
+    }
+}
+
+/// A bar on standard error, if that is a terminal; gone when dropped.
+pub(crate) fn bar() -> ProgressBar {
+    let style = ProgressStyle::with_template("{msg} [{bar:30}] {pos}/{len}");
+    ProgressBar::new(0)
+        .with_style(style.expect("a valid template"))
+        .with_finish(ProgressFinish::AndClear)
+}
+
+/// Moves `bar` to where fusion is.
+pub(crate) fn show(bar: &ProgressBar, progress: Progress<'_>) {
+    bar.set_length(progress.total as u64);
+    bar.set_position(progress.done as u64);
+    bar.set_message(format!("fusing {}", progress.name));
+}
+
+fn target(name: &str) -> Result<Target, String> {
+    Target::named(name).ok_or_else(|| {
+        let names: Vec<&str> = TARGETS.iter().map(|target| target.name).collect();
+        format!("no such target; there are: {}", names.join(", "))
+    })
+}
+
+fn input_shape(argument: &str) -> Result<(String, Vec<usize>), String> {
+    // ONNX names may hold `=`, lengths cannot.
+    let (name, axes) = argument.rsplit_once('=').ok_or("expected NAME=1,3,224,224")?;
+    let lengths: Result<Vec<usize>, _> = axes.split(',').map(|axis| axis.trim().parse()).collect();
+    match lengths {
+        Ok(lengths) if !lengths.contains(&0) => Ok((name.to_owned(), lengths)),
+        _ => Err(format!("`{axes}` is no list of axis lengths; expected NAME=1,3,224,224")),
+    }
+}

@@ -1,0 +1,131 @@
+//! `unbraid inspect`: what a file holds and what it needs.
+
+use super::failure::Failure;
+use super::strand::Strand;
+use super::table::{Table, thousands};
+use serde_json::{Value, json};
+use std::path::PathBuf;
+use unbraid_runtime::dims::Dims;
+use unbraid_runtime::model::meta::Meta;
+use unbraid_runtime::model::section::SectionKind;
+use unbraid_runtime::model::{Model, Port, macs};
+use unbraid_runtime::step::{Op, Step};
+
+/// What `unbraid inspect` takes.
+#[derive(Debug, clap::Args)]
+pub(crate) struct Args {
+    /// The file to look into.
+    #[arg(value_name = "FILE.strand")]
+    file: PathBuf,
+    /// Print JSON.
+    #[arg(long)]
+    json: bool,
+}
+
+/// Describes the file.
+pub(crate) fn inspect(args: &Args) -> Result<String, Failure> {
+    let strand = Strand::open(&args.file)?;
+    let model = strand.model()?;
+    let facts = Facts::new(&model, strand.len());
+    Ok(if args.json { format!("{:#}\n", facts.json(&model)) } else { facts.text(&model) })
+}
+
+/// The numbers of a file.
+struct Facts {
+    steps: usize,
+    convs: usize,
+    params: u64,
+    macs: u64,
+    activations: u32,
+    scratch_per_worker: u32,
+    file_bytes: usize,
+    fused_regions: u32,
+}
+
+impl Facts {
+    fn new(model: &Model<'_>, file_bytes: usize) -> Self {
+        let header = model.header();
+        let meta = model.section(SectionKind::Meta).ok().flatten().and_then(Meta::decode);
+        Self {
+            steps: model.steps().count(),
+            convs: model.steps().filter(|step| matches!(step.op, Op::Conv(_))).count(),
+            params: model.params(),
+            macs: header.macs,
+            activations: header.arena_base,
+            scratch_per_worker: header.scratch_per_worker,
+            file_bytes,
+            fused_regions: meta.map_or(0, |meta| meta.fused_regions),
+        }
+    }
+
+    fn json(&self, model: &Model<'_>) -> Value {
+        json!({
+            "steps": self.steps,
+            "convs": self.convs,
+            "params": self.params,
+            "macs": self.macs,
+            "arena_bytes": {
+                "activations": self.activations,
+                "scratch_per_worker": self.scratch_per_worker,
+            },
+            "file_bytes": self.file_bytes,
+            "fused_regions": self.fused_regions,
+            "inputs": model.inputs().map(|port| port_json(&port)).collect::<Vec<_>>(),
+            "outputs": model.outputs().map(|port| port_json(&port)).collect::<Vec<_>>(),
+            "plan": named(model).map(|(name, step)| step_json(name, &step)).collect::<Vec<_>>(),
+        })
+    }
+
+    fn text(&self, model: &Model<'_>) -> String {
+        let mut steps = Table::new(["step", "op", "input", "output", "macs"]);
+        for (name, step) in named(model) {
+            let size = |d: Dims| format!("{}x{}x{}", d.h, d.w, d.c);
+            let (input, output) = (size(step.input.dims), size(step.output.dims));
+            let op = step.op.name().to_owned();
+            steps.row([name.to_owned(), op, input, output, thousands(macs(&step).unwrap_or(0))]);
+        }
+        let port = |port: Port<'_>| format!("{} {:?}", port.name, port.axes());
+        let ports = |list: Vec<String>| list.join(", ");
+        format!(
+            "{steps}\n\
+             inputs         {}\n\
+             outputs        {}\n\
+             steps          {}, {} of them convolutions\n\
+             fused regions  {}\n\
+             parameters     {}\n\
+             MACs           {}\n\
+             arena          {} bytes of feature maps + {} bytes of scratch a worker\n\
+             file           {} bytes\n",
+            ports(model.inputs().map(port).collect()),
+            ports(model.outputs().map(port).collect()),
+            self.steps,
+            self.convs,
+            self.fused_regions,
+            thousands(self.params),
+            thousands(self.macs),
+            thousands(self.activations.into()),
+            thousands(self.scratch_per_worker.into()),
+            thousands(self.file_bytes as u64),
+        )
+    }
+}
+
+/// Every step with its name, or with none where the file has no names.
+fn named<'m>(model: &Model<'m>) -> impl Iterator<Item = (&'m str, Step)> + use<'m> {
+    model.names().chain(std::iter::repeat("")).zip(model.steps())
+}
+
+fn port_json(port: &Port<'_>) -> Value {
+    json!({ "name": port.name, "shape": port.axes() })
+}
+
+fn step_json(name: &str, step: &Step) -> Value {
+    let size = |d: Dims| [d.h, d.w, d.c];
+    json!({
+        "name": name,
+        "op": step.op.name(),
+        "input": size(step.input.dims),
+        "output": size(step.output.dims),
+        "macs": macs(step).unwrap_or(0),
+    })
+}

@@ -1,0 +1,192 @@
+//! `unbraid run`: one inference on a picture or tensor.
+
+use super::failure::{During, Failure};
+use super::strand::{Machine, Strand};
+use super::table::Table;
+use super::tensors::{self, ResizeFlag};
+use serde_json::{Value, json};
+use std::fs;
+use std::num::NonZeroUsize;
+use std::path::{Path, PathBuf};
+use unbraid_runtime::{Cpu, Port};
+
+/// Classes that are shown where `--top` says nothing.
+const TOP: usize = 5;
+
+/// What `unbraid run` takes.
+#[derive(Debug, clap::Args)]
+pub(crate) struct Args {
+    /// The file to run.
+    #[arg(value_name = "FILE.strand")]
+    file: PathBuf,
+    /// What goes in: a .npy in the axis order and shape of the ONNX input, or a PNG or JPEG; with
+    /// NAME= in front where the network has several inputs.
+    #[arg(long, value_name = "X.npy|IMAGE", required = true)]
+    input: Vec<String>,
+    /// Where a result goes, as .npy in the axis order and shape of the ONNX output; with NAME= in
+    /// front where the network has several outputs.
+    #[arg(long, value_name = "[NAME=]Y.npy")]
+    output: Vec<String>,
+    /// How a picture of another size is brought to the size of the input.
+    #[arg(long, value_enum, default_value_t = ResizeFlag::Stretch)]
+    resize: ResizeFlag,
+    /// Threads that share each step.
+    #[arg(long, value_name = "N", default_value = "1")]
+    threads: NonZeroUsize,
+    /// How many classes to show, best first [default: 5, if the first output has one value a class].
+    #[arg(long, value_name = "K")]
+    top: Option<usize>,
+    /// Names of the classes, one a line.
+    #[arg(long, value_name = "FILE")]
+    labels: Option<PathBuf>,
+    /// Print JSON.
+    #[arg(long)]
+    json: bool,
+}
+
+/// Runs the network once.
+pub(crate) fn run(args: &Args) -> Result<String, Failure> {
+    let strand = Strand::open(&args.file)?;
+    let model = strand.model()?;
+    let (inputs, outputs): (Vec<_>, Vec<_>) = (model.inputs().collect(), model.outputs().collect());
+    let files = tensors::files_of("--input", &args.input, &inputs)?;
+    let targets = tensors::files_of("--output", &args.output, &outputs)?;
+    let sources = tensors::one_each("--input", &files, &inputs)?;
+    let labels = args.labels.as_deref().map_or(Ok(Vec::new()), labels)?;
+
+    let read = |(path, port): (&&Path, &Port<'_>)| tensors::read(path, port, args.resize.into());
+    let values: Vec<_> = sources.iter().zip(&inputs).map(read).collect::<Result<_, _>>()?;
+
+    let mut machine = Machine::new(args.threads, Cpu::detect())?;
+    let mut session = machine.session(&model)?;
+    tensors::feed(&mut session, &values);
+    session.run();
+    let result = |index| session.output(index).unwrap_or_default().to_vec();
+    let results: Vec<Vec<f32>> = (0..outputs.len()).map(result).collect();
+
+    for ((paths, port), values) in targets.iter().zip(&outputs).zip(&results) {
+        for path in paths {
+            tensors::save(path, port, values)?;
+        }
+    }
+    let top = best(args.top, &outputs[0], &results[0])?;
+    let answer = Answer { outputs: &outputs, results: &results, top, labels };
+    Ok(if args.json { format!("{:#}\n", answer.json()) } else { answer.text() })
+}
+
+fn labels(path: &Path) -> Result<Vec<String>, Failure> {
+    let text = fs::read_to_string(path).during("read", path)?;
+    Ok(text.lines().map(str::to_owned).collect())
+}
+
+/// The classes with the highest scores, best first; of equal ones the first.
+fn best(top: Option<usize>, port: &Port<'_>, scores: &[f32]) -> Result<Vec<(usize, f32)>, Failure> {
+    let dims = port.operand.dims;
+    let count = match top {
+        Some(count) if (dims.h, dims.w) == (1, 1) => count,
+        None if (dims.h, dims.w) == (1, 1) => TOP,
+        None => 0,
+        Some(_) => {
+            return Err(Failure::usage(format!(
+                "--top ranks classes, but output `{}` is a picture of shape {:?}; use --output",
+                port.name,
+                port.axes()
+            )));
+        }
+    };
+    let mut ranked: Vec<(usize, f32)> = scores.iter().copied().enumerate().collect();
+    ranked.sort_by(|a, b| b.1.total_cmp(&a.1));
+    ranked.truncate(count);
+    Ok(ranked)
+}
+
+struct Answer<'a> {
+    outputs: &'a [Port<'a>],
+    results: &'a [Vec<f32>],
+    top: Vec<(usize, f32)>,
+    labels: Vec<String>,
+}
+
+impl Answer<'_> {
+    fn label(&self, class: usize) -> Option<&str> {
+        self.labels.get(class).map(String::as_str)
+    }
+
+    fn json(&self) -> Value {
+        let outputs = self.outputs.iter().zip(self.results).map(|(port, values)| {
+            let Range { min, mean, max } = Range::of(values);
+            json!({ "name": port.name, "shape": port.axes(), "min": min, "mean": mean, "max": max })
+        });
+        let top = self.top.iter().map(
+            |&(class, score)| json!({ "class": class, "label": self.label(class), "score": score }),
+        );
+        json!({ "outputs": outputs.collect::<Vec<_>>(), "top": top.collect::<Vec<_>>() })
+    }
+
+    fn text(&self) -> String {
+        let mut outputs = Table::new(["output", "shape", "min", "mean", "max"]);
+        for (port, values) in self.outputs.iter().zip(self.results) {
+            let Range { min, mean, max } = Range::of(values);
+            let [min, mean, max] = [min, mean, max].map(|v| format!("{v:.4}"));
+            outputs.row([port.name.to_owned(), format!("{:?}", port.axes()), min, mean, max]);
+        }
+        if self.top.is_empty() {
+            return outputs.to_string();
+        }
+        let mut classes = Table::new(["class", "number", "score"]);
+        for &(class, score) in &self.top {
+            let label = self.label(class).unwrap_or("").to_owned();
+            classes.row([label, class.to_string(), format!("{score:.4}")]);
+        }
+        format!("{outputs}\n{classes}")
+    }
+}
+
+/// What one line can say about many values.
+struct Range {
+    min: f32,
+    mean: f32,
+    max: f32,
+}
+
+impl Range {
+    fn of(values: &[f32]) -> Self {
+        let sum: f64 = values.iter().map(|&v| f64::from(v)).sum();
+        Self {
+            min: values.iter().copied().fold(f32::INFINITY, f32::min),
+            mean: (sum / values.len() as f64) as f32,
+            max: values.iter().copied().fold(f32::NEG_INFINITY, f32::max),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use unbraid_runtime::dims::Dims;
+    use unbraid_runtime::model::port::MAX_RANK;
+    use unbraid_runtime::step::Operand;
+
+    fn port(dims: Dims) -> Port<'static> {
+        let operand = Operand { dims, ..Operand::default() };
+        Port { name: "y", is_output: true, operand, rank: 0, shape: [0; MAX_RANK] }
+    }
+
+    #[test]
+    fn the_best_classes_come_first_and_ties_keep_their_order() {
+        let scores = [0.5, 2.0, -1.0, 2.0];
+        let classes = port(Dims::vector(4));
+        let order = |top| best(top, &classes, &scores).unwrap().iter().map(|c| c.0).collect();
+        let all: Vec<usize> = order(None);
+        assert_eq!(all, [1, 3, 0, 2]);
+        let two: Vec<usize> = order(Some(2));
+        assert_eq!(two, [1, 3]);
+    }
+
+    #[test]
+    fn a_picture_has_no_classes_unless_asked_for_which_is_refused() {
+        let picture = port(Dims { h: 2, w: 1, c: 2 });
+        assert!(best(None, &picture, &[0.0; 4]).unwrap().is_empty());
+        assert_eq!(best(Some(1), &picture, &[0.0; 4]).unwrap_err().exit_code(), 2);
+    }
+}

@@ -1,0 +1,442 @@
+//! The command line as a user meets it: exit codes, what is on which stream, which files appear.
+//!
+//! Registered with the converter's crate, because cargo tells only that one where the program is.
+#![forbid(unsafe_code)]
+
+use prost::Message;
+use serde_json::Value;
+use std::ffi::OsStr;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output};
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::{env, fs, process};
+use unbraid_converter::npy;
+use unbraid_converter::onnx::{AttributeProto, DimensionProto, GraphProto, ModelProto};
+use unbraid_runtime::model::crc32;
+
+const MODELS: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../tests/models");
+
+fn model(name: &str) -> PathBuf {
+    Path::new(MODELS).join(name)
+}
+
+/// A folder for one test, removed at its end.
+struct Folder(PathBuf);
+
+impl Folder {
+    fn new() -> Self {
+        static COUNT: AtomicU32 = AtomicU32::new(0);
+        let count = COUNT.fetch_add(1, Ordering::Relaxed);
+        let path = env::temp_dir().join(format!("unbraid-cli-{}-{count}", process::id()));
+        fs::create_dir(&path).unwrap();
+        Self(path)
+    }
+
+    fn path(&self, name: &str) -> PathBuf {
+        self.0.join(name)
+    }
+
+    fn file(&self, name: &str, bytes: impl AsRef<[u8]>) -> PathBuf {
+        let path = self.path(name);
+        fs::write(&path, bytes).unwrap();
+        path
+    }
+
+    /// A converted `repvgg_preserve.onnx`.
+    fn strand(&self) -> PathBuf {
+        let path = self.path("net.strand");
+        let done = convert(&model("repvgg_preserve.onnx"), &path, &[]);
+        assert_code(&done, 0);
+        path
+    }
+
+    fn names(&self) -> Vec<String> {
+        let entries = fs::read_dir(&self.0).unwrap();
+        entries.map(|e| e.unwrap().file_name().into_string().unwrap()).collect()
+    }
+}
+
+impl Drop for Folder {
+    fn drop(&mut self) {
+        fs::remove_dir_all(&self.0).unwrap();
+    }
+}
+
+fn unbraid<S: AsRef<OsStr>>(arguments: impl IntoIterator<Item = S>) -> Output {
+    Command::new(env!("CARGO_BIN_EXE_unbraid")).args(arguments).output().unwrap()
+}
+
+fn convert(model: &Path, output: &Path, flags: &[&str]) -> Output {
+    let positional = [OsStr::new("convert"), model.as_os_str(), "-o".as_ref(), output.as_os_str()];
+    unbraid(positional.into_iter().chain(flags.iter().map(OsStr::new)))
+}
+
+fn stderr(done: &Output) -> String {
+    String::from_utf8(done.stderr.clone()).unwrap()
+}
+
+#[track_caller]
+fn assert_code(done: &Output, code: i32) {
+    assert_eq!(done.status.code(), Some(code), "{}", stderr(done));
+}
+
+/// Ended with `code`, printed no result, and the message says each of `words`.
+#[track_caller]
+fn assert_refused(done: &Output, code: i32, words: &[&str]) {
+    assert_code(done, code);
+    assert!(done.stdout.is_empty(), "a refusal prints no result");
+    let message = stderr(done);
+    for word in words {
+        assert!(message.contains(word), "no {word:?} in:\n{message}");
+    }
+}
+
+fn json(done: &Output) -> Value {
+    assert_code(done, 0);
+    serde_json::from_slice(&done.stdout).expect("standard output is JSON and nothing else")
+}
+
+/// `repvgg_preserve.onnx`, changed.
+fn changed(change: impl FnOnce(&mut GraphProto)) -> Vec<u8> {
+    let bytes = fs::read(model("repvgg_preserve.onnx")).unwrap();
+    let mut file = ModelProto::decode(bytes.as_slice()).unwrap();
+    change(file.graph.as_mut().unwrap());
+    file.encode_to_vec()
+}
+
+fn input_axis(graph: &mut GraphProto, axis: usize) -> &mut DimensionProto {
+    let kind = graph.input[0].r#type.as_mut().unwrap().tensor_type.as_mut().unwrap();
+    &mut kind.shape.as_mut().unwrap().dim[axis]
+}
+
+/// Case, file, words of the message.
+type BadModel = (&'static str, Vec<u8>, &'static [&'static str]);
+
+fn bad_models() -> Vec<BadModel> {
+    let whole = fs::read(model("repvgg_preserve.onnx")).unwrap();
+    vec![
+        ("empty", vec![], &["bad.onnx", "empty"]),
+        ("text", b"not a model, just text\n".to_vec(), &["bad.onnx", "ONNX"]),
+        ("cut", whole[..whole.len() / 2].to_vec(), &["bad.onnx"]),
+        (
+            "unknown operators",
+            changed(|graph| {
+                graph.node[3].op_type = "Frobnicate".into();
+                graph.node[3].name = "third".into();
+                graph.node[9].op_type = "Transmogrify".into();
+                graph.node[9].name = "ninth".into();
+            }),
+            &["third", "Frobnicate", "ninth", "Transmogrify", "supported", "Conv"],
+        ),
+        (
+            "dynamic height",
+            changed(|graph| {
+                let height = DimensionProto { dim_value: None, dim_param: Some("height".into()) };
+                *input_axis(graph, 2) = height;
+            }),
+            &["input", "height", "--input-shape"],
+        ),
+        (
+            "weights that are no numbers",
+            changed(|graph| {
+                let weights = &mut graph.initializer[0];
+                let mut raw = weights.raw_data.to_vec();
+                raw[..4].copy_from_slice(&f32::NAN.to_le_bytes());
+                weights.raw_data = raw.into();
+                weights.name.push_str("_nan");
+                let name = weights.name.clone();
+                let old = name.trim_end_matches("_nan").to_owned();
+                let inputs = graph.node.iter_mut().flat_map(|node| &mut node.input);
+                inputs.filter(|input| **input == old).for_each(|input| input.clone_from(&name));
+            }),
+            &["_nan", "NaN"],
+        ),
+        (
+            "weights that are not there",
+            changed(|graph| {
+                graph.initializer.remove(0);
+            }),
+            &["weights are missing"],
+        ),
+        (
+            "a graph that still trains",
+            changed(|graph| {
+                let mut nodes = graph.node.iter_mut();
+                let norm = nodes.find(|node| node.op_type == "BatchNormalization").unwrap();
+                norm.attribute.retain(|attribute| attribute.name != "training_mode");
+                norm.attribute.push(AttributeProto::int("training_mode", 1));
+            }),
+            &["training", "model.eval()"],
+        ),
+    ]
+}
+
+#[test]
+fn a_bad_model_is_refused_and_leaves_no_file() {
+    for (case, bytes, words) in bad_models() {
+        let folder = Folder::new();
+        let bad = folder.file("bad.onnx", bytes);
+        let (emitted, report) = (folder.path("f.onnx"), folder.path("f.json"));
+        let flags =
+            ["--emit-onnx", emitted.to_str().unwrap(), "--report", report.to_str().unwrap()];
+        let done = convert(&bad, &folder.path("out.strand"), &flags);
+        println!("{case}: {}", stderr(&done));
+        assert_refused(&done, 1, words);
+        assert_eq!(folder.names(), ["bad.onnx"], "{case}");
+    }
+}
+
+#[test]
+fn a_wrong_input_shape_is_refused_with_what_the_model_says() {
+    for (shape, code, words) in [
+        ("input=1,1,28", 1, &["--input-shape", "input", "4"][..]),
+        ("input=1,3,28,28", 1, &["--input-shape", "input", "axis 1", "3"]),
+        ("picture=1,1,28,28", 1, &["--input-shape", "picture", "`input`"]),
+        ("input=1,1,x,28", 2, &["--input-shape", "1,1,x,28"]),
+        ("1,1,28,28", 2, &["--input-shape", "NAME=1,3,224,224"]),
+    ] {
+        let folder = Folder::new();
+        let output = folder.path("out.strand");
+        let done = convert(&model("plain_eval.onnx"), &output, &["--input-shape", shape]);
+        assert_refused(&done, code, words);
+        assert!(folder.names().is_empty(), "{shape}");
+    }
+}
+
+#[test]
+fn wrong_usage_ends_with_2_and_lists_what_exists() {
+    let folder = Folder::new();
+    let strand = folder.strand();
+    let file = strand.to_str().unwrap();
+    let onnx = model("plain_eval.onnx");
+    let onnx = onnx.to_str().unwrap();
+    for (arguments, words) in [
+        (&["bench", file, "--mask", "mmx"][..], &["mmx", "avx2", "avx512"][..]),
+        (&["convert", onnx, "-o", "x.strand", "--target", "toaster"], &["toaster", "any"]),
+        (&["convert", onnx, "-o", "x.strand", "--mean", "1"], &["--std"]),
+        (&["convert", onnx, "-o", "x.strand", "--no-fuse", "--fuse=all"], &["--no-fuse", "--fuse"]),
+        (
+            &["run", file, "--input", "in.npy", "--output", "nothing=out.npy"],
+            &["nothing", "logits"],
+        ),
+        (&["run", file, "--input", "a.npy", "--input", "b.npy"], &["input"]),
+        (&["bench", file, "--threads", "0"], &["--threads"]),
+        (&["frobnicate"], &["frobnicate"]),
+        (&[], &["Usage", "convert", "inspect", "run", "bench", "compare", "verify"]),
+    ] {
+        assert_refused(&unbraid(arguments), 2, words);
+    }
+    assert!(!Path::new("x.strand").exists());
+}
+
+/// The header with `change` applied and its checksum right again.
+fn resealed(strand: &[u8], change: impl FnOnce(&mut [u8])) -> Vec<u8> {
+    let mut bytes = strand.to_vec();
+    change(&mut bytes[..60]);
+    let crc = crc32(&bytes[..60]);
+    bytes[60..64].copy_from_slice(&crc.to_le_bytes());
+    bytes
+}
+
+#[test]
+fn every_command_refuses_a_bad_strand() {
+    let folder = Folder::new();
+    let whole = fs::read(folder.strand()).unwrap();
+    let flipped = |at: usize| {
+        let mut bytes = whole.clone();
+        bytes[at] ^= 0x10;
+        bytes
+    };
+    let picture = fs::read(model("ankle_boot.png")).unwrap();
+    for (case, bytes, words) in [
+        ("empty", vec![], &[][..]),
+        ("cut in the header", whole[..40].to_vec(), &["cut off"]),
+        ("cut in the weights", whole[..whole.len() - 100].to_vec(), &["cut off"]),
+        ("a flip in the header", flipped(20), &["checksum", "header"]),
+        ("a flip in the middle", flipped(whole.len() / 2), &["checksum"]),
+        ("foreign", picture, &["not a .strand file", "unbraid convert"]),
+        ("newer", resealed(&whole, |head| head[8] += 1), &["version"]),
+    ] {
+        let bad = folder.file("bad.strand", bytes);
+        let (bad, onnx) = (bad.to_str().unwrap(), model("repvgg_preserve.onnx"));
+        let boot = model("ankle_boot.png");
+        for arguments in [
+            &["inspect", bad][..],
+            &["verify", bad],
+            &["bench", bad],
+            &["run", bad, "--input", boot.to_str().unwrap()],
+            &["compare", onnx.to_str().unwrap(), bad],
+        ] {
+            let done = unbraid(arguments);
+            println!("{case}: {}", stderr(&done));
+            assert_refused(&done, 1, &[&["bad.strand"], words].concat());
+        }
+    }
+}
+
+#[test]
+fn bad_inputs_of_a_run_are_refused() {
+    let folder = Folder::new();
+    let strand = folder.strand();
+    let picture = fs::read(model("ankle_boot.png")).unwrap();
+    let right = npy::write(&[1, 1, 28, 28], &[0.5; 784]);
+    for (name, bytes, words) in [
+        ("cut.png", picture[..picture.len() / 2].to_vec(), &["picture"][..]),
+        ("text.jpg", b"hello".to_vec(), &["picture"]),
+        ("cut.npy", right[..right.len() - 4].to_vec(), &["3136", "3132"]),
+        ("flat.npy", npy::write(&[784], &[0.5; 784]), &["[784]", "[1, 1, 28, 28]"]),
+        ("wide.npy", npy::write(&[1, 1, 28, 29], &[0.5; 812]), &["29", "[1, 1, 28, 28]"]),
+    ] {
+        let (input, output) = (folder.file(name, bytes), folder.path("out.npy"));
+        let arguments = ["run", strand.to_str().unwrap(), "--input", input.to_str().unwrap()];
+        let done = unbraid(arguments.into_iter().chain(["--output", output.to_str().unwrap()]));
+        assert_refused(&done, 1, &[&[name], words].concat());
+        assert!(!output.exists(), "{name}");
+    }
+}
+
+#[test]
+fn the_same_model_and_flags_give_the_same_bytes() {
+    let folder = Folder::new();
+    for flags in [&[][..], &["--no-fuse"], &["--mean", "72.94", "--std", "90.02", "--tunable"]] {
+        let bytes = ["a.strand", "b.strand"].map(|name| {
+            let path = folder.path(name);
+            assert_code(&convert(&model("mobileone_preserve.onnx"), &path, flags), 0);
+            fs::read(path).unwrap()
+        });
+        assert!(bytes[0] == bytes[1], "{flags:?}");
+    }
+}
+
+#[test]
+fn the_picture_is_classified_and_threads_do_not_matter() {
+    let folder = Folder::new();
+    let (strand, labels) =
+        (folder.path("raw.strand"), folder.file("labels", "a\nb\nc\nd\ne\nf\ng\nh\ni\nboot\n"));
+    let flags = ["--mean", "72.94", "--std", "90.02"];
+    assert_code(&convert(&model("repvgg_preserve.onnx"), &strand, &flags), 0);
+    let picture = model("ankle_boot.png");
+    let outputs = ["1", "2", "3"].map(|threads| {
+        let output = folder.path(threads);
+        let done = unbraid([
+            "run",
+            strand.to_str().unwrap(),
+            "--input",
+            picture.to_str().unwrap(),
+            "--json",
+            "--labels",
+            labels.to_str().unwrap(),
+            "--top",
+            "3",
+            "--threads",
+            threads,
+            "--output",
+            &format!("logits={}", output.display()),
+        ]);
+        let top = &json(&done)["top"];
+        assert_eq!(top.as_array().unwrap().len(), 3);
+        assert_eq!((&top[0]["class"], &top[0]["label"]), (&9.into(), &"boot".into()));
+        fs::read(output).unwrap()
+    });
+    assert_eq!(npy::read(&outputs[0]).unwrap().shape(), [1, 10]);
+    assert!(outputs.iter().all(|bytes| *bytes == outputs[0]));
+}
+
+#[test]
+fn every_json_has_its_keys() {
+    let folder = Folder::new();
+    let strand = folder.strand();
+    let (file, onnx) = (strand.to_str().unwrap(), model("repvgg_preserve.onnx"));
+    let inspected = json(&unbraid(["inspect", file, "--json"]));
+    for key in ["steps", "convs", "params", "macs", "file_bytes", "fused_regions"] {
+        assert!(inspected[key].as_u64().is_some_and(|n| n > 0), "{key}: {}", inspected[key]);
+    }
+    for key in ["activations", "scratch_per_worker"] {
+        assert!(inspected["arena_bytes"][key].is_u64(), "{key}");
+    }
+    assert_eq!(inspected["file_bytes"], fs::metadata(&strand).unwrap().len());
+
+    let bench = json(&unbraid(["bench", file, "--runs", "5", "--warmup", "1", "--json"]));
+    for key in ["median_ms", "min_ms", "p90_ms", "p99_ms", "mean_ms"] {
+        assert!(bench[key].as_f64().is_some_and(|ms| ms > 0.0), "{key}: {}", bench[key]);
+    }
+    assert_eq!(bench["runs"], 5);
+    assert_eq!(bench["steps"].as_array().unwrap().len() as u64, inspected["steps"]);
+    let macs = |step: &Value| step["macs"].as_u64().unwrap();
+    assert_eq!(bench["steps"].as_array().unwrap().iter().map(macs).sum::<u64>(), inspected["macs"]);
+    for step in bench["steps"].as_array().unwrap() {
+        assert!(step["op"].is_string() && step["kernel"].is_string() && step["ms"].is_f64());
+    }
+
+    let compared = json(&unbraid(["compare", onnx.to_str().unwrap(), file, "--layers", "--json"]));
+    assert!(compared["max_rel"].as_f64().is_some_and(|e| e <= 1e-5), "{}", compared["max_rel"]);
+    assert!(compared["max_abs"].is_f64() && compared["sqnr_db"].is_f64());
+    assert!(!compared["layers"].as_array().unwrap().is_empty());
+}
+
+#[test]
+fn a_mask_takes_kernels_away() {
+    let folder = Folder::new();
+    let strand = folder.strand();
+    let masked =
+        ["bench", strand.to_str().unwrap(), "--runs", "1", "--mask", "avx512,avx2", "--json"];
+    let bench = json(&unbraid(masked));
+    for step in bench["steps"].as_array().unwrap() {
+        let kernel = step["kernel"].as_str().unwrap();
+        assert!(kernel.contains("portable"), "{kernel}");
+    }
+}
+
+#[test]
+fn the_emitted_onnx_is_the_same_function_with_nothing_left_to_fuse() {
+    let folder = Folder::new();
+    let (emitted, again) = (folder.path("fused.onnx"), folder.path("again.strand"));
+    let flags = ["--emit-onnx", emitted.to_str().unwrap()];
+    for name in ["repvgg_preserve.onnx", "mobileone_eval.onnx", "plain_preserve.onnx"] {
+        let first = folder.path("first.strand");
+        assert_code(&convert(&model(name), &first, &flags), 0);
+        assert_code(&convert(&emitted, &again, &[]), 0);
+        let steps = |file: &Path| {
+            let facts =
+                json(&unbraid([OsStr::new("inspect"), file.as_os_str(), "--json".as_ref()]));
+            (facts["convs"].clone(), facts["params"].clone(), facts["macs"].clone())
+        };
+        assert_eq!(steps(&first), steps(&again), "{name}");
+        let original = model(name);
+        let compare =
+            ["compare".as_ref(), original.as_os_str(), again.as_os_str(), "--json".as_ref()];
+        let error = json(&unbraid(compare))["max_rel"].as_f64().unwrap();
+        assert!(error <= 1e-5, "{name}: {error}");
+    }
+}
+
+#[test]
+fn compare_normalises_for_the_onnx_side() {
+    let folder = Folder::new();
+    let strand = folder.path("raw.strand");
+    let flags = ["--mean", "72.94", "--std", "90.02"];
+    let (onnx, picture) = (model("plain_preserve.onnx"), model("ankle_boot.png"));
+    assert_code(&convert(&onnx, &strand, &flags), 0);
+    let arguments = [
+        "compare",
+        onnx.to_str().unwrap(),
+        strand.to_str().unwrap(),
+        "--json",
+        "--input",
+        picture.to_str().unwrap(),
+    ];
+    let with = json(&unbraid(arguments.into_iter().chain(flags)));
+    assert!(with["max_rel"].as_f64().unwrap() <= 1e-5, "{with}");
+    let without = unbraid(arguments);
+    let error = serde_json::from_slice::<Value>(&without.stdout).unwrap()["max_rel"].as_f64();
+    assert!(error.unwrap() > 1e-2, "without the flags it is another function");
+}
+
+#[test]
+fn a_model_that_cannot_be_written_leaves_nothing() {
+    let folder = Folder::new();
+    let output = folder.path("no/such/folder/out.strand");
+    let done = convert(&model("plain_eval.onnx"), &output, &[]);
+    assert_refused(&done, 1, &["out.strand"]);
+    assert!(folder.names().is_empty());
+}
