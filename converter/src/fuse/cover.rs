@@ -60,24 +60,33 @@ pub(super) fn cheapest(
     planner.collect()
 }
 
-/// Cost of a path that ends in a value, in the order in which paths are compared.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
-struct Price([u64; 3]);
+/// What it takes to have a value, from the boundary of its region on.
+#[derive(Clone, Copy, Debug, Default)]
+struct Price {
+    cost: Cost,
+    steps: u64,
+}
 
 impl Price {
-    fn new(cost: Cost, nodes: u64, mode: FuseMode) -> Self {
-        match mode {
-            FuseMode::All => Self([nodes, cost.macs, cost.weights]),
-            FuseMode::Off | FuseMode::Free => Self([cost.macs, cost.weights, nodes]),
-        }
-    }
-
     fn plus(self, other: Self) -> Self {
-        Self([0, 1, 2].map(|k| self.0[k].saturating_add(other.0[k])))
+        Self { cost: self.cost.plus(other.cost), steps: self.steps + other.steps }
     }
 
     fn minus(self, other: Self) -> Self {
-        Self([0, 1, 2].map(|k| self.0[k].saturating_sub(other.0[k])))
+        let cost = Cost {
+            macs: self.cost.macs.saturating_sub(other.cost.macs),
+            weights: self.cost.weights.saturating_sub(other.cost.weights),
+        };
+        Self { cost, steps: self.steps.saturating_sub(other.steps) }
+    }
+
+    /// What is compared first, second and third.
+    fn rank(self, mode: FuseMode) -> [u64; 3] {
+        let Cost { macs, weights } = self.cost;
+        match mode {
+            FuseMode::All => [self.steps, macs, weights],
+            FuseMode::Off | FuseMode::Free => [macs, weights, self.steps],
+        }
     }
 }
 
@@ -107,16 +116,25 @@ impl<'a> Planner<'a> {
     /// Decides how a value is computed, given the decisions for all earlier ones.
     fn choose(&mut self, value: ValueId) {
         let mut best = self.price_as_is(value);
-        let sources: Vec<ValueId> = self.flow.dominators(value).take(CANDIDATES).collect();
-        for source in sources {
+        for source in self.sources(value) {
             let Ok(candidate) = self.candidate(source, value) else { continue };
-            let price = Price::new(candidate.after, 1, self.mode).plus(self.price_of(source));
-            if price < best {
+            let price = Price { cost: candidate.after, steps: 1 }.plus(self.price_of(source));
+            if price.rank(self.mode) < best.rank(self.mode) {
                 best = price;
                 self.chosen.insert(value, candidate);
             }
         }
         self.price[value.index()] = best;
+    }
+
+    /// The nearest dominators, and further ones that already are where a map begins.
+    fn sources(&self, value: ValueId) -> Vec<ValueId> {
+        let mut sources: Vec<_> = self.flow.dominators(value).take(CANDIDATES).collect();
+        let begins = std::iter::successors(sources.first().copied(), |&s| self.source_of(s));
+        let further: Vec<_> =
+            begins.take(CANDIDATES).filter(|source| !sources.contains(source)).collect();
+        sources.extend(further);
+        sources
     }
 
     fn price_of(&self, value: ValueId) -> Price {
@@ -133,7 +151,7 @@ impl<'a> Planner<'a> {
         let above = operands.iter().map(|&operand| self.price_of(operand).minus(shared));
         // A padding of its own is no step of a plan: as one tap it always is.
         let steps = if matches!(node.op, Op::Pad { .. }) { 2 } else { 1 };
-        let own = Price::new(node_cost(self.graph, index), steps, self.mode);
+        let own = Price { cost: node_cost(self.graph, index), steps };
         above.fold(own.plus(shared), Price::plus)
     }
 
@@ -222,25 +240,32 @@ impl<'a> Planner<'a> {
         (taken, declined)
     }
 
-    /// The smallest map larger than the chosen one, if it was declined for a reason worth telling.
+    /// The smallest map that would take in one more step, if it was declined.
     fn beyond(&mut self, value: ValueId, chosen: Option<&Candidate>) -> Option<Declined> {
-        let nearest = self.flow.dominator(value)?;
         let (_, role) = self.flow.role_of(value)?;
         let source = match (chosen, role) {
-            (Some(candidate), _) if self.flow.is_boundary(candidate.source) => return None,
-            (Some(candidate), _) => self.flow.dominator(candidate.source)?,
-            (None, Role::Map(_)) if self.flow.is_boundary(nearest) => return None,
-            (None, Role::Map(_)) => self.flow.dominator(nearest)?,
-            (None, _) => nearest,
+            (Some(candidate), _) => self.source_of(candidate.source)?,
+            (None, Role::Map(operand)) => self.source_of(operand)?,
+            (None, Role::Sum { .. } | Role::Stack) => self.flow.dominator(value)?,
         };
         let reason = match self.candidate(source, value) {
             Err(reason) => reason,
-            Ok(larger) => Reason::CostsMore { before: larger.before, after: larger.after },
+            Ok(larger) => {
+                let before = self.price[value.index()].minus(self.price_of(source)).cost;
+                Reason::CostsMore { before, after: larger.after }
+            }
         };
-        let nodes = self.flow.between(self.graph, source, value);
-        (reason != Reason::SwitchedOff)
-            .then(|| Declined { nodes: nodes.unwrap_or_default(), reason })
-            .filter(|declined| !declined.nodes.is_empty())
+        let nodes = self.flow.between(self.graph, source, value)?;
+        (reason != Reason::SwitchedOff).then_some(Declined { nodes, reason })
+    }
+
+    /// What the step that computes a value reads; `None` at the boundary of the region.
+    fn source_of(&self, value: ValueId) -> Option<ValueId> {
+        if self.flow.is_boundary(value) {
+            return None;
+        }
+        let chosen = self.chosen.get(&value).map(|candidate| candidate.source);
+        chosen.or_else(|| self.flow.dominator(value))
     }
 }
 
