@@ -47,7 +47,7 @@ const PRELU = 3u;
 
 // Quads in a panel of 16 output channels.
 const PANEL = 4u;
-// Depth of one slice.
+// Depth of one slice; divides LANES.
 const DEPTH = 16u;
 // Distance of two rows of the input tile: odd, so that rows start in different memory banks.
 const PITCH = 17u;
@@ -59,6 +59,13 @@ override LANES_PIXELS: u32 = 16u;
 override LANES: u32 = LANES_QUADS * LANES_PIXELS;
 override TILE_QUADS: u32 = LANES_QUADS * 2u;
 override TILE_PIXELS: u32 = LANES_PIXELS * 4u;
+
+// A place along the depth: row and column of the filter, input channel of the group.
+struct Tap {
+    y: u32,
+    x: u32,
+    channel: u32,
+}
 
 // Input pixel of the first tap of each output pixel; wraps below zero where padding begins.
 var<workgroup> origins: array<vec2<u32>, TILE_PIXELS>;
@@ -116,27 +123,37 @@ fn first_sum(pixel: u32, quad: u32) -> vec4<f32> {
     return bias[(row * columns + column) * params.groups * group_quads() + quad];
 }
 
-fn gather(at: vec2<u32>, tap: vec2<u32>, channel: u32) -> f32 {
-    let y = at.x + tap.x;
-    let x = at.y + tap.y;
+fn gather(at: vec2<u32>, offset: vec2<u32>, channel: u32) -> f32 {
+    let y = at.x + offset.x;
+    let x = at.y + offset.y;
     if y >= params.in_h || x >= params.in_w {
         return 0.0;
     }
     return input[(y * params.in_w + x) * params.in_c + channel];
 }
 
-fn load_inputs(from_depth: u32, group: u32, lane: u32) {
-    for (var at = lane; at < LANES_PIXELS * DEPTH; at += LANES) {
-        let k = from_depth + at % DEPTH;
-        let four = at / DEPTH;
+// The tap `by` places further in the order of the depth. Without division, which is slow on GPUs.
+fn advance(start: Tap, by: u32) -> Tap {
+    var tap = start;
+    tap.channel += by;
+    while tap.channel >= group_inputs() {
+        tap.channel -= group_inputs();
+        tap.x += 1u;
+        if tap.x == params.kernel_w {
+            tap.x = 0u;
+            tap.y += 1u;
+        }
+    }
+    return tap;
+}
+
+// Each lane loads one tap of every `LANES / DEPTH`-th four pixels.
+fn load_inputs(tap: Tap, group: u32, lane: u32) {
+    let offset = vec2(tap.y * params.dilation_h, tap.x * params.dilation_w);
+    let channel = group * group_inputs() + tap.channel;
+    for (var four = lane / DEPTH; four < LANES_PIXELS; four += LANES / DEPTH) {
         var values = vec4(0.0);
-        if k < depth() {
-            let tap = k / group_inputs();
-            let channel = group * group_inputs() + k % group_inputs();
-            let offset = vec2(
-                tap / params.kernel_w * params.dilation_h,
-                tap % params.kernel_w * params.dilation_w,
-            );
+        if tap.y < params.kernel_h {
             values = vec4(
                 gather(origins[four * 4u], offset, channel),
                 gather(origins[four * 4u + 1u], offset, channel),
@@ -144,7 +161,7 @@ fn load_inputs(from_depth: u32, group: u32, lane: u32) {
                 gather(origins[four * 4u + 3u], offset, channel),
             );
         }
-        input_tile[four * PITCH + at % DEPTH] = values;
+        input_tile[four * PITCH + lane % DEPTH] = values;
     }
 }
 
@@ -226,10 +243,12 @@ fn conv(
         first_sum(pixel + 3u, bias_b),
     );
 
+    var tap = advance(Tap(0u, 0u, 0u), lane % DEPTH);
     for (var from_depth = 0u; from_depth < depth(); from_depth += DEPTH) {
         // Orders the origins before their first use, and the products before the next slice.
         workgroupBarrier();
-        load_inputs(from_depth, group, lane);
+        load_inputs(tap, group, lane);
+        tap = advance(tap, DEPTH);
         load_weights(from_depth, group, first_quad, lane);
         workgroupBarrier();
         for (var k = 0u; k < DEPTH; k++) {
