@@ -229,6 +229,26 @@ fn wrong_usage_ends_with_2_and_lists_what_exists() {
     assert!(!Path::new("x.strand").exists());
 }
 
+#[test]
+fn no_result_overwrites_the_model_or_another_result() {
+    let folder = Folder::new();
+    let bytes = fs::read(model("plain_eval.onnx")).unwrap();
+    let onnx = folder.file("net.onnx", &bytes);
+    let other = folder.path("other").display().to_string();
+    let around = folder.0.join("../").join(folder.0.file_name().unwrap()).join("net.onnx");
+    for (output, flags) in [
+        (onnx.clone(), &[][..]),
+        (around.clone(), &[]),
+        (folder.path("net.strand"), &["--emit-onnx", around.to_str().unwrap()]),
+        (folder.path("net.strand"), &["--emit-onnx", &other, "--report", &other]),
+        (folder.path("other"), &["--report", &other]),
+    ] {
+        assert_refused(&convert(&onnx, &output, flags), 2, &["overwrite"]);
+        assert_eq!(folder.names(), ["net.onnx"]);
+        assert!(fs::read(&onnx).unwrap() == bytes);
+    }
+}
+
 /// The header with `change` applied and its checksum right again.
 fn resealed(strand: &[u8], change: impl FnOnce(&mut [u8])) -> Vec<u8> {
     let mut bytes = strand.to_vec();

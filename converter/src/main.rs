@@ -69,6 +69,7 @@ fn main() -> ExitCode {
 
 /// The flow: each stage removes one kind of question for good.
 fn convert(args: &convert::Args) -> Result<String, Failure> {
+    args.check()?;
     let bar = convert::bar();
     let graph = import::load(&args.model, &args.import())?;
     let before = GraphFacts::new(&graph);

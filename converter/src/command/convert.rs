@@ -3,7 +3,8 @@
 use super::failure::Failure;
 use super::strand::Strand;
 use indicatif::{ProgressBar, ProgressFinish, ProgressStyle};
-use std::path::PathBuf;
+use std::iter;
+use std::path::{Path, PathBuf};
 use unbraid_converter::fuse::{FuseMode, Fused, Progress};
 use unbraid_converter::graph::Graph;
 use unbraid_converter::plan::{self, TARGETS, Target};
@@ -72,6 +73,22 @@ enum FuseFlag {
 }
 
 impl Args {
+    /// Refuses to write over the model, or one result over another.
+    pub(crate) fn check(&self) -> Result<(), Failure> {
+        let results = [("--emit-onnx", &self.emit_onnx), ("--report", &self.report)];
+        let given = results.iter().filter_map(|(flag, path)| Some((*flag, path.as_ref()?)));
+        let mut seen = vec![("the model", place(&self.model))];
+        for (flag, path) in iter::once(("--output", &self.output)).chain(given) {
+            let place = place(path);
+            if let Some((other, _)) = seen.iter().find(|(_, known)| *known == place) {
+                let what = format!("{flag} {} would overwrite {other}", path.display());
+                return Err(Failure::usage(what).help("give every file a name of its own"));
+            }
+            seen.push((flag, place));
+        }
+        Ok(())
+    }
+
     /// What import needs to know.
     pub(crate) fn import(&self) -> import::Options {
         let given = |values: &[f32]| (!values.is_empty()).then(|| values.to_vec());
@@ -114,6 +131,14 @@ impl Args {
         Strand::open(&self.output)?.model()?;
         Ok(if self.json { report.to_json() } else { report.to_string() })
     }
+}
+
+/// Where a path leads: the same for all ways to say it, as far as it exists.
+fn place(path: &Path) -> PathBuf {
+    let name = path.file_name().unwrap_or_default();
+    let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty());
+    let folder = folder.unwrap_or(Path::new(".")).canonicalize();
+    path.canonicalize().or(folder.map(|folder| folder.join(name))).unwrap_or(path.to_owned())
 }
 
 /// A bar on standard error, if that is a terminal; gone when dropped.
