@@ -4,10 +4,12 @@
 use unbraid_converter::graph::{Activation, Graph, Op, Pad};
 use unbraid_converter::plan::arena::{Arena, Lifetime, lower_bound, place};
 use unbraid_converter::plan::{Kind, Options, Plan, PlanError, plan};
+use unbraid_converter::tensor::Tensor;
 use unbraid_converter::write::strand;
 use unbraid_runtime::step;
-use unbraid_tests::conv_cases::Random;
-use unbraid_tests::net::{Net, RELU, square};
+use unbraid_tests::graphs::{Builder, Layer};
+use unbraid_tests::repvgg::Variant;
+use unbraid_tests::rng::Random;
 
 fn planned(graph: &Graph) -> Plan {
     plan(graph, &Options::default()).unwrap_or_else(|error| panic!("{error}"))
@@ -66,21 +68,16 @@ fn arena_of_a_chain_is_its_largest_pair_of_neighbours() {
     }
 }
 
-/// RepVGG-A0 after fusion: 22 convolutions with ReLU, a global average, a dense layer.
+/// RepVGG-A0 as fusion leaves it: 22 convolutions with ReLU, a global average, a dense layer.
 fn repvgg_a0(size: usize) -> Graph {
-    let mut net = Net::new(3);
-    let mut x = net.input(&[1, 3, size, size]);
-    for (blocks, width) in [(1, 48), (2, 48), (4, 96), (14, 192), (1, 1280)] {
-        for block in 0..blocks {
-            let stride = if block == 0 { 2 } else { 1 };
-            x = net.conv(x, width, square(3, stride), 1, RELU);
-        }
+    let (mut net, mut x) = Builder::new(3, 3, [size, size]);
+    for block in Variant::named("A0").expect("in the table").layers() {
+        x = net.conv_relu(x, Layer::of(block.output, 3, block.stride as u32, block.groups));
     }
-    x = net.node(Op::GlobalAveragePool, &[x], &[1, 1280, 1, 1]);
-    x = net.node(Op::Reshape, &[x], &[1, 1280]);
+    x = net.node(Op::GlobalAveragePool, vec![x], &[1, 1280, 1, 1]);
+    x = net.node(Op::Reshape, vec![x], &[1, 1280]);
     x = net.linear(x, 1000);
-    net.output(x);
-    net.graph
+    net.finish(&[x])
 }
 
 #[test]
@@ -105,42 +102,32 @@ fn same_graph_and_options_give_the_same_bytes() {
 
 #[test]
 fn equal_weights_are_stored_once() {
-    let mut net = Net::new(4);
-    let x = net.input(&[1, 8, 9, 9]);
-    let mut y = net.conv(x, 8, square(3, 1), 1, RELU);
-    let first = net.graph.nodes[0].inputs.clone();
-    y = {
-        let op = net.graph.nodes[0].op.clone();
-        net.node(op, &[y, first[1], first[2]], &[1, 8, 9, 9])
-    };
-    net.output(y);
-    let plan = planned(&net.graph);
+    let (mut net, x) = Builder::new(4, 8, [9, 9]);
+    let y = net.conv_relu(x, Layer::of(8, 3, 1, 1));
+    let (op, inputs) = (net.graph.nodes[0].op.clone(), net.graph.nodes[0].inputs.clone());
+    let y = net.node(op, vec![y, inputs[1], inputs[2]], &[1, 8, 9, 9]);
+    let plan = planned(&net.finish(&[y]));
     assert_eq!(plan.weights.len(), (9 * 8 * 16 + 16) * 4);
 }
 
 #[test]
 fn views_need_no_step() {
-    let mut net = Net::new(5);
-    let x = net.input(&[1, 6, 5, 4]);
-    let mut y = net.node(Op::Reshape, &[x], &[1, 6, 20]);
-    y = net.node(Op::Reshape, &[y], &[1, 6, 5, 4]);
-    y = net.conv(y, 7, square(3, 1), 1, RELU);
-    y = net.unary(Op::Activation(Activation::None), y);
-    y = net.node(Op::Reshape, &[y], &[1, 140]);
+    let (mut net, x) = Builder::new(5, 6, [5, 4]);
+    let mut y = net.node(Op::Reshape, vec![x], &[1, 6, 20]);
+    y = net.node(Op::Reshape, vec![y], &[1, 6, 5, 4]);
+    y = net.conv_relu(y, Layer::of(7, 3, 1, 1));
+    y = net.node(Op::Activation(Activation::None), vec![y], &[1, 7, 5, 4]);
+    y = net.node(Op::Reshape, vec![y], &[1, 140]);
     y = net.linear(y, 3);
-    y = net.node(Op::Reshape, &[y], &[1, 3, 1, 1]);
-    net.output(y);
-    assert_eq!(ops(&planned(&net.graph)), ["conv", "linear"]);
+    y = net.node(Op::Reshape, vec![y], &[1, 3, 1, 1]);
+    assert_eq!(ops(&planned(&net.finish(&[y]))), ["conv", "linear"]);
 }
 
 #[test]
 fn pictures_leave_in_onnx_order_under_another_rank() {
-    let mut net = Net::new(6);
-    let x = net.input(&[1, 6, 5, 4]);
-    let y = net.node(Op::Reshape, &[x], &[1, 6, 20]);
-    net.output(y);
-    net.output(x);
-    let plan = planned(&net.graph);
+    let (mut net, x) = Builder::new(6, 6, [5, 4]);
+    let y = net.node(Op::Reshape, vec![x], &[1, 6, 20]);
+    let plan = planned(&net.finish(&[y, x]));
     assert_eq!(ops(&plan), ["to_planar"]);
     assert_eq!(plan.outputs[0].shape, [1, 6, 20]);
     assert_eq!(plan.outputs[1].operand, plan.inputs[0].operand);
@@ -148,14 +135,11 @@ fn pictures_leave_in_onnx_order_under_another_rank() {
 
 #[test]
 fn elementwise_steps_write_over_operands_that_nobody_reads_later() {
-    let mut net = Net::new(7);
-    let x = net.input(&[1, 16, 8, 8]);
-    let a = net.conv(x, 16, square(3, 1), 1, Activation::None);
-    let b = net.unary(Op::Sigmoid, a);
-    let c = net.node(Op::Add { activation: RELU }, &[x, b], &[1, 16, 8, 8]);
-    net.output(c);
-    net.output(x);
-    let plan = planned(&net.graph);
+    let (mut net, x) = Builder::new(7, 16, [8, 8]);
+    let a = net.conv(x, Layer::of(16, 3, 1, 1));
+    let b = net.node(Op::Sigmoid, vec![a], &[1, 16, 8, 8]);
+    let c = net.add(x, b);
+    let plan = planned(&net.finish(&[c, x]));
     assert_eq!(plan.arena_base, 2 * 16 * 64 * 4);
     let [_, sigmoid, add] = &plan.steps[..] else { panic!("three steps") };
     assert_eq!(sigmoid.output.span, sigmoid.input.span);
@@ -164,32 +148,30 @@ fn elementwise_steps_write_over_operands_that_nobody_reads_later() {
 
 #[test]
 fn zero_padding_goes_into_the_window_that_reads_it() {
-    let mut net = Net::new(8);
-    let x = net.input(&[1, 3, 7, 7]);
+    let (mut net, x) = Builder::new(8, 3, [7, 7]);
     let pad = Pad { top: 1, left: 2, bottom: 1, right: 0 };
-    let y = net.node(Op::Pad { pad, value: 0.0 }, &[x], &[1, 3, 9, 9]);
-    let y = net.conv(y, 4, square(3, 1), 1, RELU);
-    net.output(y);
-    let plan = planned(&net.graph);
+    let y = net.node(Op::Pad { pad, value: 0.0 }, vec![x], &[1, 3, 9, 9]);
+    let y = net.conv_relu(y, Layer::of(4, 3, 1, 1));
+    let plan = planned(&net.finish(&[y]));
     let [step::Step { op: step::Op::Conv(conv), .. }] = plan.steps[..] else { panic!("one step") };
     assert_eq!(conv.window.pad, Pad { top: 2, left: 3, bottom: 2, right: 1 });
 }
 
 #[test]
 fn all_problems_are_reported_at_once() {
-    let mut net = Net::new(9);
-    let x = net.input(&[1, 4, 6, 6]);
-    let map = net.constant(&[1, 4, 6, 6], 1.0);
-    let a = net.node(Op::Add { activation: Activation::None }, &[x, map], &[1, 4, 6, 6]);
-    let b = net.node(Op::Mul, &[a, x], &[1, 4, 6, 6]);
-    let pooled = net.node(Op::GlobalAveragePool, &[b], &[1, 4, 1, 1]);
-    let c = net.node(Op::Add { activation: RELU }, &[b, pooled], &[1, 4, 6, 6]);
-    let one = net.fixed(&[], vec![1.0]);
-    let d = net.node(Op::Div, &[one, c], &[1, 4, 6, 6]);
-    net.output(d);
-    let PlanError { problems } = refused(&net.graph);
+    let (mut net, x) = Builder::new(9, 4, [6, 6]);
+    let picture = [1, 4, 6, 6];
+    let map = net.random.tensor(&picture, 0.0, 1.0);
+    let map = net.constant(map);
+    let a = net.add(x, map);
+    let b = net.node(Op::Mul, vec![a, x], &picture);
+    let pooled = net.node(Op::GlobalAveragePool, vec![b], &[1, 4, 1, 1]);
+    let c = net.add(b, pooled);
+    let one = net.constant(Tensor::f32([], vec![1.0]).expect("a scalar"));
+    let d = net.node(Op::Div, vec![one, c], &picture);
+    let PlanError { problems } = refused(&net.finish(&[d]));
     let names: Vec<&str> = problems.iter().map(|problem| problem.node.as_str()).collect();
-    assert_eq!(names, ["node0", "node1", "node3", "node4"]);
+    assert_eq!(names, ["Add_0", "Mul_1", "Add_3", "Div_4"]);
     assert!(matches!(problems[0].kind, Kind::Broadcast { .. }));
     assert_eq!(problems[1].kind, Kind::TwoComputed);
     assert!(matches!(problems[2].kind, Kind::Broadcast { .. }));

@@ -1,7 +1,10 @@
 //! Builds graphs for tests: layers with random weights and statistics, and random affine networks.
 
-use unbraid_converter::graph::{Activation, Conv, Graph, Hw, Op, Pad, ValueId, Window};
+use unbraid_converter::graph::{Activation, Conv, Graph, Hw, Node, Op, Pad, ValueId, Window};
 use unbraid_converter::tensor::Tensor;
+
+/// `max(x, 0)`.
+pub const RELU: Activation = Activation::Clamp { lo: 0.0, hi: f32::INFINITY };
 
 /// A small generator of reproducible random numbers (`SplitMix64`).
 #[derive(Clone, Debug)]
@@ -142,7 +145,8 @@ impl Builder {
         self.graph.shape(x)[1]
     }
 
-    fn constant(&mut self, tensor: Tensor) -> ValueId {
+    /// A constant under a name of its own.
+    pub fn constant(&mut self, tensor: Tensor) -> ValueId {
         self.graph.constant(format!("c{}", self.graph.values.len()), tensor)
     }
 
@@ -162,6 +166,25 @@ impl Builder {
         let output = output_shape(&shape, &window, outputs);
         let conv = Conv { window, groups, border: None, activation: Activation::None };
         self.node(Op::Conv(conv), inputs, &output)
+    }
+
+    /// A convolution with bias and ReLU in one node, as fusion leaves it.
+    pub fn conv_relu(&mut self, x: ValueId, layer: Layer) -> ValueId {
+        let y = self.conv(x, layer.biased());
+        if let Some(Node { op: Op::Conv(conv), .. }) = self.graph.nodes.last_mut() {
+            conv.activation = RELU;
+        }
+        y
+    }
+
+    /// A dense layer with bias and random weights of a size that keeps values near 1.
+    pub fn linear(&mut self, x: ValueId, outputs: usize) -> ValueId {
+        let inputs = self.shape(x)[1];
+        let bound = (3.0 / inputs as f64).sqrt();
+        let weight = self.random.tensor(&[outputs, inputs], -bound, bound);
+        let bias = self.random.tensor(&[outputs], -0.5, 0.5);
+        let operands = vec![x, self.constant(weight), self.constant(bias)];
+        self.node(Op::Linear { activation: Activation::None }, operands, &[1, outputs])
     }
 
     /// BatchNorm with random statistics.
@@ -204,8 +227,7 @@ impl Builder {
     /// ReLU.
     pub fn relu(&mut self, x: ValueId) -> ValueId {
         let shape = self.shape(x);
-        let relu = Activation::Clamp { lo: 0.0, hi: f32::INFINITY };
-        self.node(Op::Activation(relu), vec![x], &shape)
+        self.node(Op::Activation(RELU), vec![x], &shape)
     }
 
     /// Average pool.

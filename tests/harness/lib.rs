@@ -3,9 +3,9 @@
 
 pub mod calibration;
 pub mod conv_cases;
+pub mod execute;
 pub mod gpu;
 pub mod graphs;
-pub mod net;
 pub mod repvgg;
 pub mod rng;
 pub mod strand_builder;

@@ -56,7 +56,7 @@ pub enum Kind {
     /// Sub, Mul or Div of two computed values.
     #[error(
         "both operands are computed at run time; supported is one constant operand (a scalar or \
-         one value a channel); two computed values can only be added"
+         one value a channel); two computed values can be added and subtracted"
     )]
     TwoComputed,
     /// A divisor that is only known at run time.

@@ -214,6 +214,12 @@ impl<'g> Lowering<'g> {
         Ok(stored)
     }
 
+    /// A buffer as large as `like`, for a value that the graph does not have.
+    pub(super) fn scratch_buffer(&mut self, like: Buffer) -> Buffer {
+        self.buffers.push(self.buffers[like]);
+        self.buffers.len() - 1
+    }
+
     /// The view of a stored value that keeps ONNX's order visible.
     pub(super) fn place(&self, id: ValueId, stored: Stored) -> Result<Place, Kind> {
         Ok(Place { buffer: stored.buffer, dims: stored.order.dims(self.graph.shape(id))? })
@@ -289,8 +295,7 @@ impl<'g> Lowering<'g> {
                 return self.reorder(id, Stored { buffer, order: Order::RowMajor }, to);
             }
         };
-        let buffer = self.buffers.len();
-        self.buffers.push(self.buffers[stored.buffer]);
+        let buffer = self.scratch_buffer(stored.buffer);
         self.reordered.insert((stored.buffer, to), buffer);
         self.push_draft(Draft {
             name: format!("{} ({suffix})", self.graph.get(id).name),

@@ -115,10 +115,36 @@ impl Lowering<'_> {
     pub(super) fn sub(&mut self, node: &Node) -> Result<(), Kind> {
         let (left, right) = (Self::operand(node, 0)?, Self::operand(node, 1)?);
         match (self.is_constant(left), self.is_constant(right)) {
-            (false, false) => Err(Kind::TwoComputed),
+            (false, false) => self.difference(node, left, right),
             (true, _) => self.affine(node, right, left, |c| (-1.0, c), &Activation::None),
             (false, true) => self.affine(node, left, right, |c| (1.0, -c), &Activation::None),
         }
+    }
+
+    /// `left + (-1) * right`, which rounds as `left - right` does.
+    fn difference(&mut self, node: &Node, left: ValueId, right: ValueId) -> Result<(), Kind> {
+        self.same_shape(left, right)?;
+        let order = self.stored(left)?.order;
+        let (input, other) = (self.ordered(left, order)?, self.ordered(right, order)?);
+        let c = input.dims.c as usize;
+        let (minus, zeros) = (self.weights.add(&vec![-1.0; c])?, self.weights.add(&vec![0.0; c])?);
+        let negate =
+            step::Op::ScaleShift { scale: minus, shift: zeros, activation: step::Activation::None };
+        let place = |buffer| Place { buffer, dims: input.dims };
+        let negated = place(self.scratch_buffer(other.buffer));
+        let output = place(self.store(node.output, order)?.buffer);
+        let name = self.graph.get(node.output).name.clone();
+        self.push_draft(Draft {
+            name: format!("{name} (negated operand)"),
+            op: negate,
+            input: place(other.buffer),
+            other: None,
+            output: negated,
+        });
+        let activation = step::Activation::None;
+        let op = step::Op::Add { other: Operand::default(), activation };
+        self.push_draft(Draft { name, op, input, other: Some(negated), output });
+        Ok(())
     }
 
     pub(super) fn mul(&mut self, node: &Node) -> Result<(), Kind> {
