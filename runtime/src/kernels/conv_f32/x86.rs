@@ -175,7 +175,8 @@ fn conv_staged(
     compute: &impl Fn(&Row<'_>, Tile, &mut [f32]) -> Option<()>,
 ) -> Option<()> {
     let g = &args.geometry;
-    let block = panels_per_block(g.output.w, g.panels, menu);
+    // At least 1 anyway; said here, `step_by` needs no panic path.
+    let block = panels_per_block(g.output.w, g.panels, menu).max(1);
     for group in 0..g.groups {
         for panel in (0..g.panels).step_by(block) {
             let panels = block.min(g.panels - panel);
