@@ -1,7 +1,7 @@
 //! AVX2 and FMA: tiles of up to 6 pixels x 16 channels, 12 sums of two registers a pixel.
 
 use super::super::{Args, Kernel};
-use super::blocking::Tile;
+use super::blocking::{Menu, Tile};
 use super::{Row, conv_rows};
 use crate::cpu::Feature;
 use crate::kernels::arch::x86_64::{add_taps_avx2, load_panel_avx};
@@ -12,7 +12,7 @@ pub(in super::super) const KERNEL: Kernel =
     Kernel { name: "conv_f32_6x16_avx2", needs: Some(Feature::Avx2), run };
 
 /// 12 sums of 16 registers: the others hold weights and a pixel.
-const MENU: &[usize] = &[6];
+const MENU: &Menu = &[6];
 
 #[target_feature(enable = "avx2,fma")]
 fn run(args: &Args<'_>, rows: Range<usize>, y: &mut [f32], scratch: &mut [f32]) {

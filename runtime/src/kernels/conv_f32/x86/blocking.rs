@@ -48,3 +48,38 @@ fn tile_cost(tile: Tile) -> usize {
     let multiply_adds = (tile.pixels * tile.panels).max(LATENCY);
     16 * multiply_adds + PIXEL * tile.pixels + WEIGHTS * tile.panels
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::avx512::MENU;
+    use super::*;
+
+    #[test]
+    fn tiles_cover_each_row_once_and_differ_by_at_most_one_pixel() {
+        for width in 1..100 {
+            for panels in 1..=MENU.len() {
+                let mut at = 0;
+                let (mut least, mut most) = (usize::MAX, 0);
+                for tile in tiles(width, panels, MENU) {
+                    assert_eq!((tile.column, tile.panels), (at, panels));
+                    (least, most) = (least.min(tile.pixels), most.max(tile.pixels));
+                    at += tile.pixels;
+                }
+                assert_eq!(at, width);
+                assert!(
+                    most - least <= 1 && most <= MENU[panels - 1],
+                    "{least}..{most} of {width}"
+                );
+            }
+        }
+    }
+
+    #[test]
+    fn blocks_of_a0_are_those_measured_fastest() {
+        // Width of the output and panels of each kind of layer, then panels of a block.
+        for (width, panels, block) in [(112, 3, 3), (56, 3, 3), (28, 6, 2), (14, 12, 2), (7, 80, 3)]
+        {
+            assert_eq!(panels_per_block(width, panels, MENU), block, "{panels} panels of {width}");
+        }
+    }
+}
