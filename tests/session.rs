@@ -562,7 +562,8 @@ impl Observer for Notes {
         self.began.push(index);
     }
 
-    fn end(&mut self, index: usize, step: &Step, kernel: &'static str) {
+    fn end(&mut self, index: usize, step: &Step, kernel: &'static str, output: &[f32]) {
+        assert_eq!(Some(output.len()), step.output.dims.elements());
         self.ended.push((index, step.op.name(), kernel));
     }
 }

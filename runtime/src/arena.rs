@@ -123,6 +123,8 @@ fn claim(flag: &AtomicBool) -> bool {
 pub(crate) struct Cut {
     rows: usize,
     quantum: usize,
+    /// Quanta that cover the rows.
+    quanta: usize,
     bands: usize,
 }
 
@@ -130,8 +132,8 @@ impl Cut {
     /// At most `most` bands, each but the last a multiple of `quantum` rows, none of them empty.
     pub(crate) fn new(rows: usize, quantum: usize, most: usize) -> Self {
         let quantum = quantum.max(1);
-        let bands = rows.div_ceil(quantum).min(most).min(MAX_WORKERS);
-        Self { rows, quantum, bands }
+        let quanta = rows.div_ceil(quantum);
+        Self { rows, quantum, quanta, bands: quanta.min(most).min(MAX_WORKERS) }
     }
 
     /// Number of bands.
@@ -141,9 +143,8 @@ impl Cut {
 
     /// The rows of one band. For `index < bands` the ranges follow each other without gaps.
     fn rows(&self, index: usize) -> Range<usize> {
-        let quanta = self.rows.div_ceil(self.quantum);
         let start = |band: usize| {
-            let quantum = quanta.saturating_mul(band).checked_div(self.bands).unwrap_or(0);
+            let quantum = self.quanta.saturating_mul(band).checked_div(self.bands).unwrap_or(0);
             quantum.saturating_mul(self.quantum).min(self.rows)
         };
         start(index)..start(index.saturating_add(1))
@@ -161,7 +162,8 @@ mod tests {
             let mut next = 0;
             for band in 0..cut.bands() {
                 let range = cut.rows(band);
-                assert!(range.start == next && range.start % quantum == 0 && !range.is_empty());
+                assert_eq!((range.start, range.start % quantum), (next, 0));
+                assert!(!range.is_empty());
                 next = range.end;
             }
             assert_eq!(next, rows);

@@ -1,4 +1,8 @@
 //! [`Axis`]: which pixels the taps of a window read along one axis; for convolutions and pools.
+#![cfg_attr(
+    not(target_arch = "x86_64"),
+    allow(dead_code, reason = "some numbers only SIMD kernels ask for")
+)]
 
 use core::num::NonZeroUsize;
 use core::ops::Range;

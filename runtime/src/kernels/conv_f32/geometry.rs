@@ -1,5 +1,9 @@
 //! [`Geometry`]: every number that a kernel derives from the shape of a convolution, and the
 //! lengths that the layout demands of weights, bias and scratch.
+#![cfg_attr(
+    not(target_arch = "x86_64"),
+    allow(dead_code, reason = "some numbers only SIMD kernels ask for")
+)]
 
 use super::NR;
 use crate::dims::{Dims, Hw, Window};
