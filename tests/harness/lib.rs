@@ -3,9 +3,11 @@
 
 pub mod calibration;
 pub mod conv_cases;
+pub mod every_op;
 pub mod execute;
 pub mod gpu;
 pub mod graphs;
+pub mod onnx_file;
 pub mod repvgg;
 pub mod rng;
 pub mod strand_builder;

@@ -12,8 +12,9 @@ use crate::tensor::Tensor;
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::path::Path;
 
-/// Elements that constant folding may make in all: 1 GiB of floats.
-const MAX_FOLDED: usize = 1 << 28;
+/// Elements that constant folding may make in all: 512 MiB of floats. The largest layer in
+/// use that an exporter may leave transposed, VGG's first dense one, has 98 Mi elements.
+const MAX_FOLDED: usize = 1 << 27;
 
 type Operands<'a> = HashMap<&'a str, Operand>;
 type Nodes<'a> = [(usize, &'a NodeProto)];
@@ -247,7 +248,8 @@ fn bind_outputs(
         };
         let mut output = *id;
         if builder.graph.inputs.contains(id) || builder.graph.outputs.contains(id) {
-            let copy = builder.values.unique(name);
+            let taken = builder.graph.values.iter().any(|v| v.name == name);
+            let copy = if taken { builder.values.unique(name) } else { name.to_owned() };
             let node = builder.nodes.unique(&copy);
             output = builder.graph.value(copy, shape.clone());
             builder.graph.push(node, Op::Reshape, vec![*id], output);
