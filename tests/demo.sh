@@ -24,6 +24,8 @@ show() {
     show compare $model "$work/boot.strand" --input $picture $pixels
     show run "$work/boot.strand" --input $picture --labels tests/models/labels.txt --top 3
     show bench "$work/boot.strand"
-    show convert $model -o "$work/unfused.strand" $pixels --no-fuse
+    echo
+    echo "The same model with its branches:"
+    show convert $model -o "$work/unfused.strand" $pixels --no-fuse >/dev/null
     show bench "$work/unfused.strand"
 }

@@ -5,8 +5,9 @@
 
 Four contestants: the model as it is and the model fused, each in unbraid and in onnxruntime. The
 fused ONNX that onnxruntime runs is the one that `unbraid convert --emit-onnx` writes; unfused is
-`--no-fuse`. Rounds alternate, so that whatever else the machine does hits all alike. Printed are
-the median over all rounds' medians and the ratio to onnxruntime; before that, that all agree.
+`--no-fuse`. Rounds alternate, so that whatever else the machine does hits all alike. Printed are,
+over all rounds, the median of the rounds' medians and of the ratios of two neighbouring ones;
+before that, that all four compute the same function.
 """
 
 import argparse
@@ -130,10 +131,11 @@ def main():
             for name, pair in sides.items():
                 for side, series in zip(pair, times[name]):
                     series.append(side.milliseconds())
-    print(f"\n{'':8}  {'unbraid ms':>10}  {'onnxruntime ms':>14}  ratio")
+    print(f"\n{'':8}  {'unbraid ms':>10}  {'onnxruntime ms':>14}  ratio (range)")
     for name, (ours, theirs) in times.items():
-        our, their = statistics.median(ours), statistics.median(theirs)
-        print(f"{name:8}  {our:10.3f}  {their:14.3f}  {our / their:5.2f}")
+        ratios = [our / their for our, their in zip(ours, theirs)]
+        print(f"{name:8}  {statistics.median(ours):10.3f}  {statistics.median(theirs):14.3f}  "
+              f"{statistics.median(ratios):5.2f} ({min(ratios):.2f} to {max(ratios):.2f})")
 
 
 if __name__ == "__main__":

@@ -5,6 +5,7 @@ set -eu
 packages="
 gcc libc6-dev
 dataset-fashion-mnist
+mesa-vulkan-drivers libvulkan1
 qemu-system-arm
 binutils-arm-none-eabi
 rustc-web rust-web-src
