@@ -11,7 +11,7 @@ step() {
 step sh tests/setup.sh
 step cargo fmt --all --check
 step cargo clippy --workspace --all-targets -- -D warnings
-RUSTDOCFLAGS='-D warnings' step cargo doc --workspace --no-deps
+step env RUSTDOCFLAGS='-D warnings' cargo doc --workspace --no-deps
 step cargo deny --all-features check bans licenses sources
 step sh tests/firmware.sh
 # The software driver that tests/setup.sh installs, whatever else this machine has.

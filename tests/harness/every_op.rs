@@ -29,7 +29,8 @@ pub fn fused() -> Graph {
     let flat = net.graph.shape(all).iter().product();
     let flat = net.node(Op::Reshape, vec![all], &[1, flat]);
     let dense = dense(&mut net, flat, 4);
-    let soft = net.node(Op::Softmax { axis: 1 }, vec![all], &net.graph.shape(all).to_vec());
+    let shape = net.graph.shape(all).to_vec();
+    let soft = net.node(Op::Softmax { axis: 1 }, vec![all], &shape);
     net.finish(&[dense, soft])
 }
 
