@@ -17,10 +17,9 @@ mod simplify;
 
 pub use certificate::{Certificate, Errors};
 
-use crate::graph::{Graph, Op};
+use crate::graph::{Graph, Op, ValueId};
 use cover::{Candidate, Declined};
 use flow::Flow;
-use kernel_map::KernelMap;
 use node_map::pixels;
 use region_map::region_map;
 use rounded::{Rewritten, Rounded};
@@ -210,9 +209,8 @@ pub fn fuse(mut graph: Graph, mode: FuseMode, progress: &mut dyn FnMut(Progress<
 struct Work {
     graph: Graph,
     flow: Flow,
-    /// Nodes that are gone, or what they became.
-    rewritten: HashMap<usize, Option<Rewritten>>,
-    sources: HashMap<usize, crate::graph::ValueId>,
+    /// Nodes that are gone (`None`), or what they became and read.
+    rewritten: HashMap<usize, Option<(ValueId, Rewritten)>>,
     /// By value: nodes left that read it.
     readers: Vec<usize>,
     regions: Vec<Region>,
@@ -227,15 +225,7 @@ impl Work {
             .map(|declined| Refusal { nodes: names(&declined.nodes), reason: declined.reason });
         let refused = refused.collect();
         let readers = flow.consumers.iter().map(Vec::len).collect();
-        Self {
-            graph,
-            flow,
-            rewritten: HashMap::new(),
-            sources: HashMap::new(),
-            readers,
-            regions: Vec::new(),
-            refused,
-        }
+        Self { graph, flow, rewritten: HashMap::new(), readers, regions: Vec::new(), refused }
     }
 
     /// Computes, proves and books one region; if the proof fails, its nodes stay.
@@ -306,8 +296,7 @@ impl Work {
             self.rewritten.insert(index, None);
         }
         let last = *candidate.nodes.last().expect("not empty");
-        self.rewritten.insert(last, Some(node));
-        self.sources.insert(last, candidate.source);
+        self.rewritten.insert(last, Some((candidate.source, node)));
     }
 
     fn finish(mut self) -> Fused {
@@ -316,8 +305,8 @@ impl Work {
             match self.rewritten.remove(&index) {
                 None => self.graph.nodes.push(node),
                 Some(None) => {}
-                Some(Some(new)) => {
-                    node.inputs = vec![self.sources[&index]];
+                Some(Some((source, new))) => {
+                    node.inputs = vec![source];
                     for (role, tensor) in new.constants {
                         let name = format!("{}.{role}", node.name);
                         node.inputs.push(self.graph.constant(name, tensor));
@@ -331,16 +320,5 @@ impl Work {
         simplify::drop_unread(&mut self.graph);
         simplify::drop_unnamed(&mut self.graph);
         Fused { graph: self.graph, regions: self.regions, refused: self.refused }
-    }
-}
-
-impl KernelMap {
-    /// The same map without rows and columns of zeros at the rim of its kernel, where padding allows.
-    fn trimmed(mut self) -> Self {
-        let rim = |map: &Self| map.form.rims().into_iter().find(|form| map.vanishes_outside(form));
-        while let Some(smaller) = rim(&self) {
-            self = self.restricted(smaller);
-        }
-        self
     }
 }

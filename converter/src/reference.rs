@@ -160,7 +160,7 @@ impl<'a> State<'a> {
         Ok(())
     }
 
-    /// A result; asked for twice, the second is a copy of a constant or an error.
+    /// A result, or a constant that is wanted as one.
     fn take(&self, id: ValueId) -> Result<Array, ReferenceError> {
         let found = self.known.get(&id).cloned().or_else(|| self.constant(id));
         found.ok_or_else(|| ReferenceError::Missing {

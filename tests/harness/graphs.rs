@@ -1,62 +1,12 @@
 //! Builds graphs for tests: layers with random weights and statistics, and random affine networks.
 
+use crate::rng::Random;
 use unbraid_converter::graph::{Activation, Conv, Graph, Hw, Node, Op, Pad, ValueId, Window};
+use unbraid_converter::reference;
 use unbraid_converter::tensor::Tensor;
 
 /// `max(x, 0)`.
 pub const RELU: Activation = Activation::Clamp { lo: 0.0, hi: f32::INFINITY };
-
-/// A small generator of reproducible random numbers (`SplitMix64`).
-#[derive(Clone, Debug)]
-pub struct Random(u64);
-
-impl Random {
-    /// The same seed gives the same numbers.
-    pub fn new(seed: u64) -> Self {
-        Self(seed.wrapping_mul(0x2545_f491_4f6c_dd1d) ^ 0x9e37_79b9_7f4a_7c15)
-    }
-
-    /// 64 random bits.
-    pub fn bits(&mut self) -> u64 {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mut z = self.0;
-        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        z ^ (z >> 31)
-    }
-
-    /// Evenly spread over `lo .. hi`.
-    pub fn uniform(&mut self, lo: f64, hi: f64) -> f64 {
-        lo + (hi - lo) * (self.bits() >> 11) as f64 / (1_u64 << 53) as f64
-    }
-
-    /// A number below `n`.
-    pub fn below(&mut self, n: usize) -> usize {
-        (self.bits() % n as u64) as usize
-    }
-
-    /// One of these.
-    pub fn pick<T: Copy>(&mut self, from: &[T]) -> T {
-        from[self.below(from.len())]
-    }
-
-    /// True once in `n` times.
-    pub fn once_in(&mut self, n: usize) -> bool {
-        self.below(n) == 0
-    }
-
-    /// A picture or vector of `len` values in [-1, 1).
-    pub fn values(&mut self, len: usize) -> Vec<f64> {
-        (0..len).map(|_| self.uniform(-1.0, 1.0)).collect()
-    }
-
-    /// `len` f32 values in `lo .. hi`.
-    pub fn tensor(&mut self, shape: &[usize], lo: f64, hi: f64) -> Tensor {
-        let len = shape.iter().product();
-        let values = (0..len).map(|_| self.uniform(lo, hi) as f32).collect();
-        Tensor::f32(shape, values).expect("as many values as the shape holds")
-    }
-}
 
 /// Geometry of a layer; [`Layer::of`] gives a square one, fields may then be changed.
 #[derive(Clone, Copy, Debug)]
@@ -119,7 +69,7 @@ impl Builder {
         let mut graph = Graph::default();
         let x = graph.value("x", [1, channels, size[0], size[1]]);
         graph.inputs.push(x);
-        (Self { graph, random: Random::new(seed) }, x)
+        (Self { graph, random: Random(seed) }, x)
     }
 
     /// The graph, with these outputs.
@@ -156,7 +106,7 @@ impl Builder {
         let shape = self.shape(x);
         let (kh, kw) = (window.kernel.h as usize, window.kernel.w as usize);
         let fan_in = shape[1] / groups * kh * kw;
-        let bound = (3.0 / fan_in as f64).sqrt();
+        let bound = (3.0 / fan_in as f32).sqrt();
         let weight = self.random.tensor(&[outputs, shape[1] / groups, kh, kw], -bound, bound);
         let mut inputs = vec![x, self.constant(weight)];
         if biased {
@@ -180,7 +130,7 @@ impl Builder {
     /// A dense layer with bias and random weights of a size that keeps values near 1.
     pub fn linear(&mut self, x: ValueId, outputs: usize) -> ValueId {
         let inputs = self.shape(x)[1];
-        let bound = (3.0 / inputs as f64).sqrt();
+        let bound = (3.0 / inputs as f32).sqrt();
         let weight = self.random.tensor(&[outputs, inputs], -bound, bound);
         let bias = self.random.tensor(&[outputs], -0.5, 0.5);
         let operands = vec![x, self.constant(weight), self.constant(bias)];
@@ -217,7 +167,7 @@ impl Builder {
     }
 
     /// An operation with one random constant for each channel, in `lo .. hi`.
-    pub fn with_constant(&mut self, op: Op, x: ValueId, lo: f64, hi: f64) -> ValueId {
+    pub fn with_constant(&mut self, op: Op, x: ValueId, lo: f32, hi: f32) -> ValueId {
         let shape = self.shape(x);
         let constant = self.random.tensor(&[shape[1], 1, 1], lo, hi);
         let constant = self.constant(constant);
@@ -276,72 +226,94 @@ fn output_shape(shape: &[usize], window: &Window, channels: usize) -> Vec<usize>
     vec![1, channels, out.h as usize, out.w as usize]
 }
 
-/// A random graph of affine operations, now and then a ReLU, several readers of one value and sums of
-/// whatever has equal shapes.
+/// A random graph of affine operations, now and then a ReLU, several readers of one value and sums
+/// of whatever has equal shapes. One or two outputs.
 pub fn random_affine(seed: u64) -> Graph {
-    let mut random = Random::new(seed);
+    let mut random = Random(!seed);
     let size = [random.pick(&[7, 8, 9]), random.pick(&[6, 7, 10])];
-    let (mut b, x) = Builder::new(seed.wrapping_add(1), random.pick(&[2, 4]), size);
+    let (mut net, x) = Builder::new(seed, random.pick(&[2, 4]), size);
     let mut values = vec![x];
-    for _ in 0..4 + random.below(10) {
-        // Recent values are likelier, so that chains and diamonds form.
-        let recent = values.len().min(4);
-        let x = values[values.len() - 1 - random.below(recent)];
-        let next = random_node(&mut b, &mut random, x, &values);
-        values.push(next);
+    for _ in 0..net.random.pick(&[4, 6, 8, 10, 13]) {
+        // Recent values, so that chains and diamonds form.
+        let recent = values.len().saturating_sub(4);
+        let x = net.random.pick(&values[recent..]);
+        values.push(random_node(&mut net, x, &values));
     }
-    let mut outputs = vec![*values.last().expect("not empty")];
-    let other = random.pick(&values[1..]);
-    if random.once_in(3) && other != outputs[0] {
-        outputs.push(other);
-    }
-    b.finish(&outputs)
+    let last = *values.last().expect("not empty");
+    let other = net.random.pick(&values[1..]);
+    let two = other != last && net.random.pick(&[true, false, false]);
+    net.finish(&[last, other][..if two { 2 } else { 1 }])
 }
 
-fn random_node(b: &mut Builder, random: &mut Random, x: ValueId, values: &[ValueId]) -> ValueId {
-    let alike = |b: &Builder, other: &&ValueId| b.graph.shape(**other) == b.graph.shape(x);
-    match random.below(12) {
-        0 | 1 => random_conv(b, random, x),
-        2 | 3 => {
-            let layer = Layer::of(random.pick(&[2, 4]), 1, 1, random.pick(&[1, 2]));
-            let layer = if random.once_in(2) { layer.biased() } else { layer };
-            b.conv(x, layer)
+fn random_node(net: &mut Builder, x: ValueId, values: &[ValueId]) -> ValueId {
+    let add = Op::Add { activation: Activation::None };
+    match net.random.bits() % 13 {
+        0..=2 => random_layer(net, x),
+        3 | 4 => {
+            let mut layer = Layer::of(net.random.pick(&[2, 4]), 1, 1, net.random.pick(&[1, 2]));
+            layer.biased = net.random.pick(&[true, false]);
+            net.conv(x, layer)
         }
-        4 => b.batch_norm(x),
         5 => {
-            let op = random.pick(&[0, 1, 2, 3]);
-            let add = Op::Add { activation: Activation::None };
-            b.with_constant([Op::Mul, Op::Div, add, Op::Sub][op].clone(), x, 0.5, 1.5)
+            let op = net.random.bits() as usize % 4;
+            net.with_constant([Op::Mul, Op::Div, add, Op::Sub][op].clone(), x, 0.5, 1.5)
         }
         6..=8 => {
-            let others: Vec<ValueId> = values.iter().filter(|v| alike(b, v)).copied().collect();
-            let other = random.pick(&others);
-            let shape = b.graph.shape(x).to_vec();
-            let sub = random.once_in(4);
-            let op = if sub { Op::Sub } else { Op::Add { activation: Activation::None } };
-            b.node(op, vec![x, other], &shape)
+            let alike = |&&other: &&ValueId| net.graph.shape(other) == net.graph.shape(x);
+            let others: Vec<ValueId> = values.iter().filter(alike).copied().collect();
+            let (other, shape) = (net.random.pick(&others), net.graph.shape(x).to_vec());
+            let op = if net.random.pick(&[true, false, false, false]) { Op::Sub } else { add };
+            net.node(op, vec![x, other], &shape)
         }
-        9 => b.average(x, square(3, 1, 1), random.once_in(2)),
-        10 => b.pad(x, 1, random.pick(&[0.0, 0.75])),
-        _ if random.once_in(3) => b.relu(x),
-        _ if b.channels(x) <= 4 => b.concat(&[x, x]),
-        _ => b.batch_norm(x),
+        9 => {
+            let count_include_pad = net.random.pick(&[true, false]);
+            net.average(x, square(3, 1, 1), count_include_pad)
+        }
+        10 => {
+            let value = net.random.pick(&[0.0, 0.75]);
+            net.pad(x, 1, value)
+        }
+        11 if net.channels(x) <= 4 => net.concat(&[x, x]),
+        11 => net.relu(x),
+        _ => net.batch_norm(x),
     }
 }
 
-fn random_conv(b: &mut Builder, random: &mut Random, x: ValueId) -> ValueId {
-    let [h, w] = [b.graph.shape(x)[2], b.graph.shape(x)[3]];
+/// A convolution of several taps; on small pictures a 1x1.
+fn random_layer(net: &mut Builder, x: ValueId) -> ValueId {
+    let smallest = net.graph.shape(x)[2].min(net.graph.shape(x)[3]);
+    let random = &mut net.random;
     let (k, pad) = random.pick(&[(3, 1), (3, 1), (3, 0), (1, 1), (2, 0), (3, 2)]);
     let mut layer = Layer::of(random.pick(&[2, 4]), k, 1, random.pick(&[1, 2])).padded(pad);
-    layer.biased = random.once_in(2);
-    if h.min(w) >= 6 {
+    layer.biased = random.pick(&[true, false]);
+    if smallest >= 6 {
         layer.window.stride = Hw { h: random.pick(&[1, 1, 2]), w: random.pick(&[1, 1, 2]) };
-    }
-    if h.min(w) >= 6 && random.once_in(3) {
-        layer.window.dilation = Hw { h: 2, w: random.pick(&[1, 2]) };
-    }
-    if h.min(w) + 2 * (pad as usize) < 6 {
+        layer.window.dilation = Hw { h: random.pick(&[1, 1, 2]), w: random.pick(&[1, 1, 2]) };
+    } else if smallest + 2 * (pad as usize) < 6 {
         layer = Layer::of(layer.outputs, 1, 1, 1);
     }
-    b.conv(x, layer)
+    net.conv(x, layer)
+}
+
+/// Largest difference between two graphs, relative to the largest output, on two pictures.
+///
+/// # Panics
+/// When the oracle cannot run one of them.
+pub fn difference(before: &Graph, after: &Graph) -> f64 {
+    let mut random = Random(77);
+    let len = before.shape(before.inputs[0]).iter().product();
+    let mut on_picture = || {
+        let x = [values(&mut random, len)];
+        let a = reference::run(before, &x).expect("the first graph runs").concat();
+        let b = reference::run(after, &x).expect("the second graph runs").concat();
+        assert_eq!(a.len(), b.len());
+        let largest = a.iter().fold(1e-30_f64, |m, v| m.max(v.abs()));
+        a.iter().zip(&b).map(|(a, b)| (a - b).abs()).fold(0.0, f64::max) / largest
+    };
+    on_picture().max(on_picture())
+}
+
+/// `len` numbers in [-1, 1).
+pub fn values(random: &mut Random, len: usize) -> Vec<f64> {
+    random.vec(len).into_iter().map(f64::from).collect()
 }

@@ -1,6 +1,7 @@
 //! [`Random`]: the numbers of all test cases and generated models, the same on every machine.
 
 use std::f32::consts::TAU;
+use unbraid_converter::tensor::{Tensor, elements};
 
 /// A small reproducible random generator (`SplitMix64`: Steele, Lea and Flood, OOPSLA 2014).
 #[derive(Clone, Debug)]
@@ -28,6 +29,15 @@ impl Random {
     /// `len` numbers in [-1, 1).
     pub fn vec(&mut self, len: usize) -> Vec<f32> {
         (0..len).map(|_| self.unit() * 2.0 - 1.0).collect()
+    }
+
+    /// A tensor of numbers in [lo, hi).
+    ///
+    /// # Panics
+    /// When the shape overflows.
+    pub fn tensor(&mut self, shape: &[usize], lo: f32, hi: f32) -> Tensor {
+        let len = elements(shape).expect("a small shape");
+        Tensor::f32(shape, self.within(lo, hi, len)).expect("as many values as the shape holds")
     }
 
     /// `len` numbers in [lo, hi).

@@ -94,8 +94,17 @@ impl KernelMap {
         Ok(stacked)
     }
 
+    /// The same map without rows and columns of zeros at the rim of its kernel, where padding allows.
+    pub(super) fn trimmed(mut self) -> Self {
+        let rim = |map: &Self| map.form.rims().into_iter().find(|form| map.vanishes_outside(form));
+        while let Some(smaller) = rim(&self) {
+            self = self.restricted(smaller);
+        }
+        self
+    }
+
     /// Whether all taps that a smaller window leaves out are zero.
-    pub(super) fn vanishes_outside(&self, smaller: &Form) -> bool {
+    fn vanishes_outside(&self, smaller: &Form) -> bool {
         let kept = tap_positions(smaller, &self.form);
         let zero = |(k, v): (usize, &f64)| *v == 0.0 || kept.contains(&(k % self.form.taps()));
         self.kernel.iter().enumerate().all(zero)
@@ -103,7 +112,7 @@ impl KernelMap {
     }
 
     /// The taps of a smaller window only.
-    pub(super) fn restricted(self, smaller: Form) -> Self {
+    fn restricted(self, smaller: Form) -> Self {
         let (kept, taps) = (tap_positions(&smaller, &self.form), self.form.taps());
         let pick = |values: &[f64]| -> Vec<f64> {
             values.chunks_exact(taps).flat_map(|v| kept.iter().map(|&tap| v[tap])).collect()
