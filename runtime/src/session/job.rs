@@ -115,64 +115,69 @@ impl<'a> Job<'a> {
 impl<'a> Args<'a> {
     fn new(step: &Step, model: &Model<'a>, maps: Maps<'a>) -> Option<Self> {
         let (input, output) = (step.input.dims, step.output.dims);
-        let slopes = |activation: &Activation| match activation {
-            Activation::PRelu { slopes } => model.weights_f32(*slopes),
-            _ => &[],
-        };
-        let elementwise = |operation, activation: Activation| {
-            // No `x`: the kernel finds the values in the output's memory.
-            let in_place = step.input.span == step.output.span;
-            let x = if in_place { None } else { Some(maps.read(step.input.span)?) };
-            let slopes = slopes(&activation);
-            elementwise_f32::Args::new(operation, output, x, activation, slopes)
-                .map(Self::Elementwise)
-        };
-        let pool = |pool, window: &Window| {
-            let x = maps.read(step.input.span)?;
-            pool_f32::Args::new(pool, window, input, output, x).map(Self::Pool)
-        };
+        let x = || maps.read(step.input.span);
         match &step.op {
-            Op::Conv(conv) => Self::conv(conv, step, model, maps, slopes(&conv.activation)),
-            Op::Linear(linear) => {
-                Self::linear(linear, step, model, maps, slopes(&linear.activation))
-            }
-            Op::MaxPool(window) => pool(Pool::Max, window),
+            Op::Conv(conv) => Self::conv(conv, step, model, maps),
+            Op::Linear(linear) => Self::linear(linear, step, model, maps),
+            Op::MaxPool(window) => Self::pool(Pool::Max, window, step, maps),
             Op::AveragePool { window, count_include_pad } => {
-                pool(Pool::Average { count_include_pad: *count_include_pad }, window)
+                let pool = Pool::Average { count_include_pad: *count_include_pad };
+                Self::pool(pool, window, step, maps)
             }
             Op::GlobalAveragePool => {
-                pool(Pool::Average { count_include_pad: false }, &whole_picture(input))
+                let pool = Pool::Average { count_include_pad: false };
+                Self::pool(pool, &whole_picture(input), step, maps)
             }
             Op::Add { other, activation } => {
-                elementwise(Operation::Add { other: maps.read(other.span)? }, *activation)
+                let operation = Operation::Add { other: maps.read(other.span)? };
+                Self::elementwise(operation, *activation, step, model, maps)
             }
             Op::ScaleShift { scale, shift, activation } => {
                 let (scale, shift) = (model.weights_f32(*scale), model.weights_f32(*shift));
-                elementwise(Operation::ScaleShift { scale, shift }, *activation)
+                let operation = Operation::ScaleShift { scale, shift };
+                Self::elementwise(operation, *activation, step, model, maps)
             }
-            Op::Activate(activation) => elementwise(Operation::Identity, *activation),
-            Op::Sigmoid => elementwise(Operation::Sigmoid, Activation::None),
-            Op::Softmax => elementwise(Operation::Softmax, Activation::None),
+            Op::Activate(activation) => {
+                Self::elementwise(Operation::Identity, *activation, step, model, maps)
+            }
+            Op::Sigmoid => {
+                Self::elementwise(Operation::Sigmoid, Activation::None, step, model, maps)
+            }
+            Op::Softmax => {
+                Self::elementwise(Operation::Softmax, Activation::None, step, model, maps)
+            }
             Op::CopyChannels { at } => {
-                let x = maps.read(step.input.span)?;
-                copy_f32::Args::channels(*at, output.c, input, x).map(Self::Copy)
+                copy_f32::Args::channels(*at, output.c, input, x()?).map(Self::Copy)
             }
-            Op::ToPlanar => {
-                copy_f32::Args::planar(input, maps.read(step.input.span)?).map(Self::Copy)
-            }
+            Op::ToPlanar => copy_f32::Args::planar(input, x()?).map(Self::Copy),
         }
     }
 
-    fn conv(
-        conv: &Conv,
+    fn elementwise(
+        operation: Operation<'a>,
+        activation: Activation,
         step: &Step,
         model: &Model<'a>,
         maps: Maps<'a>,
-        slopes: &'a [f32],
     ) -> Option<Self> {
+        // No `x`: the kernel finds the values in the output's memory.
+        let in_place = step.input.span == step.output.span;
+        let x = if in_place { None } else { Some(maps.read(step.input.span)?) };
+        let slopes = slopes(&activation, model);
+        elementwise_f32::Args::new(operation, step.output.dims, x, activation, slopes)
+            .map(Self::Elementwise)
+    }
+
+    fn pool(pool: Pool, window: &Window, step: &Step, maps: Maps<'a>) -> Option<Self> {
+        let x = maps.read(step.input.span)?;
+        pool_f32::Args::new(pool, window, step.input.dims, step.output.dims, x).map(Self::Pool)
+    }
+
+    fn conv(conv: &Conv, step: &Step, model: &Model<'a>, maps: Maps<'a>) -> Option<Self> {
         let (input, output) = (step.input.dims, step.output.dims);
         let x = maps.read(step.input.span)?;
         let (weights, bias) = (model.weights_f32(conv.weights), model.weights_f32(conv.bias));
+        let slopes = slopes(&conv.activation, model);
         match conv.layout {
             Layout::F32Nr16 => {
                 conv_f32::Args::new(conv, input, output, x, weights, bias, slopes).map(Self::Conv)
@@ -184,16 +189,11 @@ impl<'a> Args<'a> {
         }
     }
 
-    fn linear(
-        linear: &Linear,
-        step: &Step,
-        model: &Model<'a>,
-        maps: Maps<'a>,
-        slopes: &'a [f32],
-    ) -> Option<Self> {
+    fn linear(linear: &Linear, step: &Step, model: &Model<'a>, maps: Maps<'a>) -> Option<Self> {
         let (input, output) = (step.input.dims, step.output.dims);
         let x = maps.read(step.input.span)?;
         let (weights, bias) = (model.weights_f32(linear.weights), model.weights_f32(linear.bias));
+        let slopes = slopes(&linear.activation, model);
         linear_f32::Args::new(linear, input, output, x, weights, bias, slopes).map(Self::Linear)
     }
 
@@ -210,6 +210,14 @@ impl<'a> Args<'a> {
             Self::Elementwise(args) => (rows, args.output_row(), elementwise_f32::ROW_QUANTUM),
             Self::Copy(args) => (args.rows(), args.output_row(), 1),
         })
+    }
+}
+
+/// The slopes of a PReLU; other activations have none.
+fn slopes<'a>(activation: &Activation, model: &Model<'a>) -> &'a [f32] {
+    match activation {
+        Activation::PRelu { slopes } => model.weights_f32(*slopes),
+        Activation::None | Activation::Clamp { .. } | Activation::LeakyRelu { .. } => &[],
     }
 }
 
