@@ -3,10 +3,10 @@
 //! A model file is untrusted: sizes are checked before anything is allocated, nothing is indexed
 //! without a check, nothing recurses, and weights are read from nowhere but the model's folder.
 //!
-//! Steps: decode the protobuf; find the nodes that the kept outputs need ([`order`]); refuse all
+//! Steps: decode the protobuf; find the nodes that the kept outputs need (`order`); refuse all
 //! unsupported operators at once; then import node by node. An operand is either a value of the
-//! graph or a constant; nodes whose operands are all constant are computed ([`fold`]), the others
-//! go through [`OPERATORS`]. Adding an operator is one function and one line there.
+//! graph or a constant; nodes whose operands are all constant are computed (`fold`), the others
+//! go through `OPERATORS`. Adding an operator is one function and one line there.
 #![deny(
     clippy::indexing_slicing,
     clippy::unwrap_used,

@@ -2,7 +2,7 @@
 //!
 //! Results go to standard output, progress, warnings and errors to standard error. Exit codes:
 //! 0 done, 1 the model or the data is wrong, 2 wrong usage. Each command is one file under
-//! `command/`; conversion, which is what this program is for, is the function [`convert`].
+//! `command/`; conversion, which is what this program is for, is the function [`convert()`].
 #![forbid(unsafe_code)]
 
 mod command {
