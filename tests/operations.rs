@@ -4,8 +4,8 @@
 use unbraid_runtime::dims::{Dims, Hw, Pad, Window};
 use unbraid_runtime::step::{Activation, Border, Conv, Layout, Linear, Op, Step};
 use unbraid_runtime::{Cpu, Kernels, Session};
-use unbraid_tests::conv_cases::Random;
 use unbraid_tests::execute::cpus;
+use unbraid_tests::rng::Random;
 use unbraid_tests::strand_builder::{AlignedBytes, StrandBuilder, open};
 
 /// The first output of one inference by one worker.

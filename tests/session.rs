@@ -7,8 +7,8 @@ use unbraid_runtime::{
     Arena, Cpu, Kernels, MAX_WORKERS, Observer, Serial, Session, SessionError, Workers,
     cpu::Feature,
 };
-use unbraid_tests::conv_cases::Random;
 use unbraid_tests::execute::cpus;
+use unbraid_tests::rng::Random;
 use unbraid_tests::strand_builder::{AlignedBytes, StrandBuilder, open};
 
 /// A network that is worth cutting: convolutions, pools, sums, copies, dense layer.
