@@ -5,6 +5,7 @@ pub mod calibration;
 pub mod conv_cases;
 pub mod every_op;
 pub mod execute;
+pub mod fashion;
 pub mod gpu;
 pub mod graphs;
 pub mod onnx_file;

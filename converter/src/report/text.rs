@@ -8,7 +8,7 @@ use std::fmt;
 /// Characters in the longest line.
 const WIDTH: usize = 100;
 /// Characters for names in the first column.
-const NAME: usize = 38;
+const NAME: usize = 36;
 
 impl fmt::Display for Report {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -57,14 +57,14 @@ fn write_regions(f: &mut fmt::Formatter<'_>, regions: &[Region]) -> fmt::Result 
     }
     writeln!(
         f,
-        "{:NAME$} {:>5} {:>7} {:>7} {:>7} {:>7} {:>12} {:>9}",
-        "node", "nodes", "f64", "border", "f32", "border", "MACs saved", "params"
+        "{:NAME$} {:>5} {:>7} {:>7} {:>7} {:>7} {:>12} {:>12}",
+        "node", "nodes", "f64", "border", "f32", "border", "MACs saved", "params saved"
     )?;
     for region in regions {
         let (exact, rounded) = (region.certificate.exact, region.certificate.rounded);
         writeln!(
             f,
-            "{:NAME$} {:>5} {:>7.1e} {:>7.1e} {:>7.1e} {:>7.1e} {:>12} {:>9}",
+            "{:NAME$} {:>5} {:>7.1e} {:>7.1e} {:>7.1e} {:>7.1e} {:>12} {:>12}",
             shortened(&region.name, NAME),
             region.nodes.len(),
             exact.interior,
@@ -74,6 +74,10 @@ fn write_regions(f: &mut fmt::Formatter<'_>, regions: &[Region]) -> fmt::Result 
             saved(region.before.macs, region.after.macs),
             saved(region.params_before, region.params_after),
         )?;
+        if region.bias_vectors > 1 {
+            let vectors = region.bias_vectors;
+            writeln!(f, "  {vectors} bias vectors: near the border, zero padding meets a bias")?;
+        }
     }
     Ok(())
 }

@@ -1,0 +1,156 @@
+//! Trained models on real pictures: fusion and the runtime change no answer.
+//!
+//! The first 1,000 test pictures of Fashion-MNIST; `UNBRAID_PICTURES=10000` takes all.
+#![forbid(unsafe_code)]
+
+use rayon::prelude::*;
+use serde_json::Value;
+use std::io::Write as _;
+use std::path::{Path, PathBuf};
+use unbraid_converter::fuse::{FuseMode, fuse};
+use unbraid_converter::graph::Graph;
+use unbraid_converter::import;
+use unbraid_converter::plan::{Options, plan};
+use unbraid_converter::reference;
+use unbraid_converter::write::{Strand, strand};
+use unbraid_runtime::{Cpu, Kernels, Model, Session};
+use unbraid_tests::execute::{cpus, relative_error, run_session};
+use unbraid_tests::fashion::Pictures;
+use unbraid_tests::strand_builder::AlignedBytes;
+
+/// Largest difference that fusion may make, relative to the largest logit.
+const FUSED: f64 = 2e-6;
+/// Largest difference that the runtime may make.
+const EXECUTED: f64 = 1e-5;
+
+fn models() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("models")
+}
+
+/// What the training script says about a model: `[net]`.
+fn trained(net: &str) -> Value {
+    let text = std::fs::read_to_string(models().join("models.json")).unwrap();
+    let json: Value = serde_json::from_str(&text).unwrap();
+    json["nets"][net].clone()
+}
+
+fn pictures() -> Pictures {
+    let count = std::env::var("UNBRAID_PICTURES").map_or(1000, |n| n.parse().expect("a number"));
+    Pictures::test(count).unwrap()
+}
+
+fn load(file: &str) -> Graph {
+    import::load(&models().join(file), &import::Options::default()).unwrap()
+}
+
+/// Logits of the oracle, a picture each.
+fn interpreted(graph: &Graph, pictures: &Pictures) -> Vec<Vec<f64>> {
+    let logits = |index| {
+        let picture = pictures.normalised(index).into_iter().map(f64::from).collect();
+        reference::run(graph, &[picture]).unwrap().swap_remove(0)
+    };
+    (0..pictures.len()).into_par_iter().map(logits).collect()
+}
+
+/// Logits of the runtime.
+fn executed(strand: &Strand, cpu: Cpu, pictures: &Pictures) -> Vec<Vec<f32>> {
+    let model = Model::new(strand).unwrap();
+    let mut arena = AlignedBytes::filled(0xff, model.arena_len(1).unwrap());
+    let mut session = Session::new(&model, &mut arena, Kernels::new(cpu)).unwrap();
+    let logits = |index| run_session(&mut session, &[pictures.normalised(index)]).swap_remove(0);
+    (0..pictures.len()).map(logits).collect()
+}
+
+fn class<T: PartialOrd>(logits: &[T]) -> usize {
+    (0..logits.len()).fold(0, |best, k| if logits[k] > logits[best] { k } else { best })
+}
+
+fn classes<T: PartialOrd>(logits: &[Vec<T>]) -> Vec<usize> {
+    logits.iter().map(|logits| class(logits)).collect()
+}
+
+fn correct(classes: &[usize], pictures: &Pictures) -> usize {
+    let pairs = classes.iter().zip(&pictures.labels);
+    pairs.filter(|&(&class, &label)| class == usize::from(label)).count()
+}
+
+fn worst(y: &[Vec<f64>], x: &[Vec<f32>]) -> f64 {
+    y.iter().zip(x).map(|(y, x)| relative_error(y, x)).fold(0.0, f64::max)
+}
+
+fn cast(logits: &[Vec<f64>]) -> Vec<Vec<f32>> {
+    logits.iter().map(|logits| logits.iter().map(|&v| v as f32).collect()).collect()
+}
+
+fn file_of(graph: &Graph) -> Strand {
+    strand(&plan(graph, &Options::default()).unwrap()).unwrap()
+}
+
+/// Prints a measured figure also where the test passes: the harness captures macros only.
+fn say(line: &str) {
+    writeln!(std::io::stderr(), "{line}").expect("standard error takes text");
+}
+
+/// Unfused and fused, interpreted and executed: the same class for every picture.
+fn check(net: &str, export: &str) {
+    let pictures = pictures();
+    let graph = load(&format!("{net}_{export}.onnx"));
+    let fused = fuse(graph.clone(), FuseMode::Free, &mut |_| {}).graph;
+    let before = interpreted(&graph, &pictures);
+    let after = interpreted(&fused, &pictures);
+    let error = worst(&before, &cast(&after));
+    assert!(error <= FUSED, "{net} {export}: fusion changes logits by {error:e}");
+    assert_eq!(classes(&before), classes(&after), "{net} {export}: fusion changes classes");
+    let correct = |logits: &[Vec<f64>]| correct(&classes(logits), &pictures);
+    say(&format!(
+        "{net} {export}: {} of {} right before fusion, {} after; {error:.1e} apart",
+        correct(&before),
+        pictures.len(),
+        correct(&after),
+    ));
+    for (form, graph) in [("unfused", &graph), ("fused", &fused)] {
+        let strand = file_of(graph);
+        for (name, cpu) in cpus() {
+            let found = executed(&strand, cpu, &pictures);
+            let error = worst(&before, &found);
+            assert!(error <= EXECUTED, "{net} {export} {form}, {name}: {error:e}");
+            assert_eq!(classes(&found), classes(&before), "{net} {export} {form}, {name}");
+            say(&format!("{net} {export} {form}, {name}: {error:.1e} from the oracle"));
+        }
+    }
+    if pictures.len() == 10_000 {
+        assert_eq!(Value::from(correct(&before)), trained(net)["test_correct"]);
+    }
+}
+
+#[test]
+fn repvgg_answers_as_before_fusion() {
+    check("repvgg", "eval");
+    check("repvgg", "preserve");
+}
+
+#[test]
+fn mobileone_answers_as_before_fusion() {
+    check("mobileone", "eval");
+    check("mobileone", "preserve");
+}
+
+#[test]
+fn plain_network_answers_as_before_fusion() {
+    check("plain", "eval");
+    check("plain", "preserve");
+}
+
+#[test]
+fn oracle_agrees_with_the_framework_that_trained_the_models() {
+    let pictures = Pictures::test(4).unwrap();
+    for net in ["repvgg", "mobileone", "plain"] {
+        let expected: Vec<Vec<f64>> =
+            serde_json::from_value(trained(net)["logits_first_4_test"].clone()).unwrap();
+        for export in ["eval", "preserve"] {
+            let logits = interpreted(&load(&format!("{net}_{export}.onnx")), &pictures);
+            let error = worst(&expected, &cast(&logits));
+            assert!(error <= 2e-6, "{net} {export}: {error:e}");
+        }
+    }
+}
