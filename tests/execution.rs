@@ -2,6 +2,7 @@
 //! out, shares and reorders memory, on every set of CPU features.
 #![forbid(unsafe_code)]
 
+use std::collections::HashMap;
 use unbraid_converter::fuse::{FuseMode, fuse};
 use unbraid_converter::graph::{
     Activation, Border, BorderBias, Conv, Graph, Hw, Op, Pad, ValueId, Window,
@@ -10,10 +11,12 @@ use unbraid_converter::plan::{Options, plan};
 use unbraid_converter::reference;
 use unbraid_converter::tensor::{Tensor, elements};
 use unbraid_converter::write::strand;
-use unbraid_runtime::Model;
-use unbraid_tests::execute::{cpus, relative_error, run};
+use unbraid_runtime::step::Step;
+use unbraid_runtime::{Kernels, Model, Observer, Session};
+use unbraid_tests::execute::{cpus, relative_error, row_major, run, write_inputs};
 use unbraid_tests::graphs::{Builder, Layer, RELU, around, random_affine, square};
 use unbraid_tests::rng::Random;
+use unbraid_tests::strand_builder::AlignedBytes;
 
 /// Largest difference to the oracle, relative to the largest output.
 const BOUND: f64 = 1e-5;
@@ -40,6 +43,42 @@ fn check(graph: &Graph) {
     }
 }
 
+/// Compares what a step wrote with the value that it is named after.
+struct Layers<'a> {
+    names: &'a [String],
+    truth: HashMap<&'a str, Vec<f64>>,
+    compared: usize,
+}
+
+impl Observer for Layers<'_> {
+    fn begin(&mut self, _: usize, _: &Step) {}
+
+    fn end(&mut self, index: usize, step: &Step, _: &'static str, output: &[f32]) {
+        let Some(y) = self.truth.get(self.names[index].as_str()) else { return };
+        let error = relative_error(y, &row_major(step.output.dims, output));
+        assert!(error <= BOUND, "{}: {error:e}\n{step:#?}", self.names[index]);
+        self.compared += 1;
+    }
+}
+
+/// Every step that is named after a value of the graph computes that value.
+fn check_names(graph: &Graph) {
+    let plan = plan(graph, &Options::default()).unwrap_or_else(|error| panic!("{error}"));
+    let strand = strand(&plan).unwrap_or_else(|error| panic!("{error}"));
+    let model = Model::new(&strand).unwrap();
+    let input = Random(1).vec(elements(graph.shape(graph.inputs[0])).expect("a small shape"));
+    let widened = input.iter().map(|&v| f64::from(v)).collect();
+    let values = reference::run_values(graph, &[widened]).unwrap();
+    let named = graph.values.iter().zip(values);
+    let truth = named.filter_map(|(value, values)| Some((value.name.as_str(), values?))).collect();
+    let mut layers = Layers { names: &plan.names, truth, compared: 0 };
+    let mut arena = AlignedBytes::filled(0xff, model.arena_len(1).expect("addressable"));
+    let mut session = Session::new(&model, &mut arena, Kernels::detect()).unwrap();
+    write_inputs(&mut session, &[input]);
+    session.run_observed(&mut layers);
+    assert!(layers.compared > 0, "{:?}", plan.names);
+}
+
 /// A net of one node between two convolutions, so that its operand is computed and its result is read.
 fn check_between(
     channels: usize,
@@ -53,7 +92,9 @@ fn check_between(
         4 => net.conv(y, Layer::of(5, 1, 1, 1).biased()),
         _ => y,
     };
-    check(&net.finish(&[z]));
+    let graph = net.finish(&[z]);
+    check(&graph);
+    check_names(&graph);
 }
 
 fn unary(net: &mut Builder, op: Op, x: ValueId) -> ValueId {
@@ -293,6 +334,7 @@ fn random_networks_before_and_after_fusion() {
     for seed in 0..300 {
         let graph = random_affine(seed);
         check(&graph);
+        check_names(&graph);
         check(&fuse(graph.clone(), FuseMode::Off, &mut |_| {}).graph);
         check(&fuse(graph, FuseMode::All, &mut |_| {}).graph);
     }

@@ -3,6 +3,7 @@
 
 use crate::strand_builder::AlignedBytes;
 use unbraid_runtime::cpu::Feature;
+use unbraid_runtime::dims::Dims;
 use unbraid_runtime::{Cpu, Kernels, Model, Port, Session};
 
 /// This machine, and this machine with features taken away; names as for messages.
@@ -28,21 +29,28 @@ pub fn run(model: &Model<'_>, cpu: Cpu, inputs: &[Vec<f32>]) -> Vec<Vec<f32>> {
 
 /// [`run`] in memory that may have been used before.
 pub fn run_session(session: &mut Session<'_>, inputs: &[Vec<f32>]) -> Vec<Vec<f32>> {
-    let model = *session.model();
-    for (index, (port, values)) in model.inputs().zip(inputs).enumerate() {
-        let input = session.input_mut(index).expect("an input of the model");
-        input.copy_from_slice(&transposed(values, pixels(&port)));
-    }
+    write_inputs(session, inputs);
     session.run();
     let output = |(index, port): (usize, Port<'_>)| {
         let values = session.output(index).expect("an output of the model");
-        transposed(values, port.operand.dims.c as usize)
+        row_major(port.operand.dims, values)
     };
-    model.outputs().enumerate().map(output).collect()
+    session.model().outputs().enumerate().map(output).collect()
 }
 
-fn pixels(port: &Port<'_>) -> usize {
-    (port.operand.dims.h * port.operand.dims.w) as usize
+/// Copies values in ONNX's order to where the session reads them.
+pub fn write_inputs(session: &mut Session<'_>, inputs: &[Vec<f32>]) {
+    let model = *session.model();
+    for (index, (port, values)) in model.inputs().zip(inputs).enumerate() {
+        let pixels = (port.operand.dims.h * port.operand.dims.w) as usize;
+        let input = session.input_mut(index).expect("an input of the model");
+        input.copy_from_slice(&transposed(values, pixels));
+    }
+}
+
+/// NHWC values of `dims` channel by channel.
+pub fn row_major(dims: Dims, values: &[f32]) -> Vec<f32> {
+    transposed(values, dims.c as usize)
 }
 
 /// A matrix with rows of `columns` values, column by column.

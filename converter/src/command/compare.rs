@@ -179,10 +179,10 @@ fn not_made_from(file: &Path, model: &Path) -> Failure {
 }
 
 impl Truth<'_> {
-    /// The value of this name and its number of axes, if the model computes it.
-    fn find(&self, name: &str) -> Option<(&[f64], usize)> {
+    /// The value of this name, if the model computes it.
+    fn find(&self, name: &str) -> Option<&[f64]> {
         let index = self.graph.values.iter().position(|value| value.name == name)?;
-        Some((self.values[index].as_deref()?, self.graph.values[index].shape.len()))
+        self.values[index].as_deref()
     }
 }
 
@@ -273,7 +273,7 @@ impl<'m> Answer<'m> {
     fn add_outputs(&mut self, truth: &Truth<'_>, session: &Session<'_>) {
         for (index, port) in self.ports.iter().enumerate() {
             let found = tensors::to_onnx(session.output(index).unwrap_or_default(), port);
-            if let Some((truth, _)) = truth.find(port.name) {
+            if let Some(truth) = truth.find(port.name) {
                 self.outputs.add(truth, &found);
             }
         }
@@ -320,9 +320,9 @@ impl Observer for Layers<'_, '_, '_> {
 
     fn end(&mut self, index: usize, step: &Step, _: &'static str, output: &[f32]) {
         let Some(name) = self.answer.names.get(index) else { return };
-        let Some((truth, rank)) = self.truth.find(name) else { return };
+        let Some(truth) = self.truth.find(name) else { return };
         if truth.len() == output.len() {
-            let found = tensors::row_major(output, rank, step.output.dims);
+            let found = tensors::row_major(output, step.output.dims);
             self.answer.layers[index].get_or_insert_default().add(truth, &found);
         }
     }

@@ -127,12 +127,16 @@ pub(crate) fn to_nhwc(values: &[f32], port: &Port<'_>) -> Vec<f32> {
 
 /// The order in the arena to ONNX order.
 pub(crate) fn to_onnx(values: &[f32], port: &Port<'_>) -> Vec<f32> {
-    row_major(values, port.axes().len(), port.operand.dims)
+    match port.axes().len() {
+        4 => row_major(values, port.operand.dims),
+        _ => values.to_vec(),
+    }
 }
 
-/// NHWC values of `dims` in the order of an ONNX value of `rank` axes.
-pub(crate) fn row_major(values: &[f32], rank: usize, dims: Dims) -> Vec<f32> {
-    if rank == 4 { transposed(values, dims.c as usize) } else { values.to_vec() }
+/// NHWC values of `dims` channel by channel: the order of ONNX for every step that is named after
+/// a value, whatever that value's number of axes.
+pub(crate) fn row_major(values: &[f32], dims: Dims) -> Vec<f32> {
+    transposed(values, dims.c as usize)
 }
 
 /// A matrix with rows of `columns` values, column by column.

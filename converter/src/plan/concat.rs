@@ -25,14 +25,12 @@ impl Lowering<'_> {
         let order = order_for(shape, axis);
         let stored = self.store(node.output, order)?;
         let output = Place { buffer: stored.buffer, dims: runs(shape, axis)? };
-        // Only the last copy completes the value, and only channel runs show ONNX's order.
-        let name = &graph.get(node.output).name;
-        let complete = order.dims(shape)?.c == output.dims.c;
+        let name = self.name(node, order, output.dims)?;
         let last = copies.len().saturating_sub(1);
         for (k, (at, input)) in copies.into_iter().enumerate() {
-            let whole = k == last && complete;
+            // Only the last copy completes the value.
             self.push_draft(Draft {
-                name: if whole { name.clone() } else { format!("{name} (operand {k})") },
+                name: if k == last { name.clone() } else { format!("{name} (operand {k})") },
                 op: step::Op::CopyChannels { at },
                 input,
                 other: None,

@@ -253,6 +253,14 @@ impl<'g> Lowering<'g> {
         self.drafts.push(Draft { name, op, input, other: None, output });
     }
 
+    /// What to call the step that completes the node's output in this order, seen under `dims`:
+    /// by the value's name only if reading `dims` channel by channel gives ONNX's order.
+    pub(super) fn name(&self, node: &Node, order: Order, dims: Dims) -> Result<String, Kind> {
+        let value = self.graph.get(node.output);
+        let plain = order.dims(&value.shape)?.c == dims.c;
+        Ok(if plain { value.name.clone() } else { format!("{} (as runs)", value.name) })
+    }
+
     /// Appends any step.
     pub(super) fn push_draft(&mut self, draft: Draft) {
         self.drafts.push(draft);

@@ -92,22 +92,38 @@ impl Lowering<'_> {
         if self.is_constant(right) {
             return self.affine(node, left, right, |c| (1.0, c), activation);
         }
-        self.same_shape(left, right)?;
         let order = match activation {
             Activation::PRelu { .. } => Order::of_picture(self.graph.shape(node.output)),
             _ => self.stored(left)?.order,
         };
-        let (input, other) = (self.ordered(left, order)?, self.ordered(right, order)?);
+        let (input, other) = self.pair(left, right, order)?;
         let activation = self.channel_activation(activation, input.dims.c)?;
-        let output = self.store(node.output, order)?;
-        // Shapes may differ by leading ones, hence the dims of the first for all.
-        let place = |buffer| Place { buffer, dims: input.dims };
+        self.push_sum(node, order, input, other, activation)
+    }
+
+    /// Two computed values of one shape in the same order. Their shapes may differ by leading ones,
+    /// hence the dims of the first for both.
+    fn pair(&mut self, a: ValueId, b: ValueId, order: Order) -> Result<(Place, Place), Kind> {
+        self.same_shape(a, b)?;
+        let (input, other) = (self.ordered(a, order)?, self.ordered(b, order)?);
+        Ok((input, Place { buffer: other.buffer, dims: input.dims }))
+    }
+
+    fn push_sum(
+        &mut self,
+        node: &Node,
+        order: Order,
+        input: Place,
+        other: Place,
+        activation: step::Activation,
+    ) -> Result<(), Kind> {
+        let stored = self.store(node.output, order)?;
         self.push_draft(Draft {
             name: self.graph.get(node.output).name.clone(),
             op: step::Op::Add { other: Operand::default(), activation },
             input,
-            other: Some(place(other.buffer)),
-            output: place(output.buffer),
+            other: Some(other),
+            output: Place { buffer: stored.buffer, dims: input.dims },
         });
         Ok(())
     }
@@ -123,28 +139,20 @@ impl Lowering<'_> {
 
     /// `left + (-1) * right`, which rounds as `left - right` does.
     fn difference(&mut self, node: &Node, left: ValueId, right: ValueId) -> Result<(), Kind> {
-        self.same_shape(left, right)?;
         let order = self.stored(left)?.order;
-        let (input, other) = (self.ordered(left, order)?, self.ordered(right, order)?);
+        let (input, other) = self.pair(left, right, order)?;
         let c = input.dims.c as usize;
-        let (minus, zeros) = (self.weights.add(&vec![-1.0; c])?, self.weights.add(&vec![0.0; c])?);
-        let negate =
-            step::Op::ScaleShift { scale: minus, shift: zeros, activation: step::Activation::None };
-        let place = |buffer| Place { buffer, dims: input.dims };
-        let negated = place(self.scratch_buffer(other.buffer));
-        let output = place(self.store(node.output, order)?.buffer);
-        let name = self.graph.get(node.output).name.clone();
+        let (scale, shift) = (self.weights.add(&vec![-1.0; c])?, self.weights.add(&vec![0.0; c])?);
+        let activation = step::Activation::None;
+        let negated = Place { buffer: self.scratch_buffer(other.buffer), dims: input.dims };
         self.push_draft(Draft {
-            name: format!("{name} (negated operand)"),
-            op: negate,
-            input: place(other.buffer),
+            name: format!("{} (negated operand)", self.graph.get(node.output).name),
+            op: step::Op::ScaleShift { scale, shift, activation },
+            input: other,
             other: None,
             output: negated,
         });
-        let activation = step::Activation::None;
-        let op = step::Op::Add { other: Operand::default(), activation };
-        self.push_draft(Draft { name, op, input, other: Some(negated), output });
-        Ok(())
+        self.push_sum(node, order, input, negated, activation)
     }
 
     pub(super) fn mul(&mut self, node: &Node) -> Result<(), Kind> {
@@ -242,7 +250,8 @@ impl Lowering<'_> {
         };
         let output = self.store(node.output, order)?;
         let output = Place { buffer: output.buffer, dims: input.dims };
-        self.push(node, step::Op::Softmax, input, output);
+        let name = self.name(node, order, output.dims)?;
+        self.push_draft(Draft { name, op: step::Op::Softmax, input, other: None, output });
         Ok(())
     }
 }
