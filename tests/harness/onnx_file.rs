@@ -2,6 +2,8 @@
 
 use crate::rng::Random;
 use prost::Message;
+use unbraid_converter::graph::Graph;
+use unbraid_converter::import::{Options, Problem, Refusal, from_bytes};
 use unbraid_converter::onnx::{
     AttributeProto, GraphProto, ModelProto, NodeProto, TensorProto, ValueInfoProto,
 };
@@ -96,6 +98,29 @@ impl OnnxFile {
     /// The file.
     pub fn bytes(&self) -> Vec<u8> {
         self.model().encode_to_vec()
+    }
+
+    /// The imported graph of a good model.
+    pub fn import(&self) -> Graph {
+        from_bytes(self.bytes(), &Options::default()).expect("a good model")
+    }
+
+    /// What is wrong with a bad model.
+    pub fn problem(&self) -> Problem {
+        self.problem_with(&Options::default())
+    }
+
+    /// What is wrong with a model under these options.
+    pub fn problem_with(&self, options: &Options) -> Problem {
+        *from_bytes(self.bytes(), options).expect_err("a bad model").problem
+    }
+
+    /// The refusal of the one node that is at fault.
+    pub fn refusal(&self) -> Refusal {
+        match self.problem() {
+            Problem::Node { refusal, .. } => refusal,
+            other => panic!("expected a refused node, found: {other}"),
+        }
     }
 }
 
