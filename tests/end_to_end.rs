@@ -12,6 +12,7 @@ use unbraid_converter::graph::Graph;
 use unbraid_converter::import;
 use unbraid_converter::plan::{Options, plan};
 use unbraid_converter::reference;
+use unbraid_converter::report::{GraphFacts, Report};
 use unbraid_converter::write::{Strand, strand};
 use unbraid_runtime::{Cpu, Kernels, Model, Session};
 use unbraid_tests::execute::{cpus, relative_error, run_session};
@@ -153,4 +154,28 @@ fn oracle_agrees_with_the_framework_that_trained_the_models() {
             assert!(error <= 2e-6, "{net} {export}: {error:e}");
         }
     }
+}
+
+#[test]
+fn report_says_what_was_fused_and_fits_a_terminal() {
+    let graph = load("repvgg_preserve.onnx");
+    let before = GraphFacts::new(&graph);
+    assert_eq!(Value::from(before.params), trained("repvgg")["parameters"]);
+    let fused = fuse(graph, FuseMode::Free, &mut |_| {});
+    let plan = plan(&fused.graph, &Options::default()).unwrap();
+    let strand = strand(&plan).unwrap();
+    let report = Report::new(before, &fused, &plan, strand.len());
+
+    let json: Value = serde_json::from_str(&report.to_json()).unwrap();
+    assert_eq!(json["after"]["convs"], 7);
+    assert_eq!(json["regions"].as_array().map(Vec::len), Some(7));
+    assert_eq!(json["file"]["file_bytes"], strand.len());
+    let interior = json["regions"][0]["certificate"]["exact"]["interior"].as_f64();
+    assert!(interior.is_some_and(|error| error < 1e-12), "{interior:?}");
+
+    let text = report.to_string();
+    for region in &report.regions {
+        assert!(text.contains(&region.name), "{text}");
+    }
+    assert!(text.lines().all(|line| line.chars().count() <= 100), "{text}");
 }

@@ -146,6 +146,7 @@ impl Op {
             Self::Conv(_) => "Conv",
             Self::BatchNorm { .. } => "BatchNormalization",
             Self::Activation(Activation::None) => "Identity",
+            Self::Activation(Activation::Clamp { lo: 0.0, hi: f32::INFINITY }) => "Relu",
             Self::Activation(Activation::Clamp { .. }) => "Clip",
             Self::Activation(Activation::LeakyRelu { .. }) => "LeakyRelu",
             Self::Activation(Activation::PRelu { .. }) => "PRelu",

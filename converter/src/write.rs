@@ -193,3 +193,56 @@ fn beside(path: &Path) -> PathBuf {
     let name = path.file_name().unwrap_or_default().to_string_lossy();
     path.with_file_name(format!(".{name}.{}.part", std::process::id()))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::{WriteError, save};
+    use std::fs;
+    use std::path::{Path, PathBuf};
+
+    /// A folder of its own for each test, gone afterwards.
+    struct Folder(PathBuf);
+
+    impl Folder {
+        fn new(test: &str) -> Self {
+            let name = format!("unbraid-write-{test}-{}", std::process::id());
+            let path = std::env::temp_dir().join(name);
+            fs::create_dir_all(&path).unwrap();
+            Self(path)
+        }
+
+        fn names(&self) -> Vec<String> {
+            let name = |e: fs::DirEntry| e.file_name().to_string_lossy().into_owned();
+            fs::read_dir(&self.0).unwrap().map(|entry| name(entry.unwrap())).collect()
+        }
+    }
+
+    impl Drop for Folder {
+        fn drop(&mut self) {
+            fs::remove_dir_all(&self.0).ok();
+        }
+    }
+
+    #[test]
+    fn a_saved_file_replaces_the_old_one_and_leaves_nothing_else() {
+        let folder = Folder::new("replace");
+        let path = folder.0.join("model.strand");
+        for bytes in [&b"old"[..], b"new bytes"] {
+            save(&path, bytes).unwrap();
+            assert_eq!(fs::read(&path).unwrap(), bytes);
+        }
+        assert_eq!(folder.names(), ["model.strand"]);
+    }
+
+    #[test]
+    fn a_failed_save_leaves_the_target_and_no_other_file() {
+        let folder = Folder::new("fail");
+        let taken = folder.0.join("taken");
+        fs::create_dir_all(taken.join("by a folder")).unwrap();
+        let error = save(&taken, b"bytes").unwrap_err();
+        assert!(error.to_string().contains("taken"), "{error}");
+        assert!(matches!(error, WriteError::Io { .. }));
+        assert_eq!(folder.names(), ["taken"]);
+        assert!(save(Path::new("/no such folder/model.strand"), b"bytes").is_err());
+    }
+}
