@@ -137,11 +137,13 @@ impl Lowering<'_> {
 
     pub(super) fn linear(&mut self, node: &Node, activation: &Activation) -> Result<(), Kind> {
         let (id, weight) = (Self::operand(node, 0)?, Self::operand(node, 1)?);
+        let len = |shape: &[usize]| shape.iter().product::<usize>();
         let weights = self.constant(weight)?;
-        let &[out_c, in_c] = self.graph.shape(weight) else {
+        let (out_c, in_c) = (len(self.graph.shape(node.output)), len(self.graph.shape(id)));
+        if self.graph.shape(weight) != [out_c, in_c] {
             let (what, found) = ("dense weights", self.graph.shape(weight).to_vec());
-            return Err(Kind::Shape { what, found, expected: vec![0, 0] });
-        };
+            return Err(Kind::Shape { what, found, expected: vec![out_c, in_c] });
+        }
         let bias = match node.inputs.get(2) {
             Some(&bias) => self.constant(bias)?,
             None => &vec![0.0; out_c],
