@@ -180,7 +180,6 @@ fn a_bad_model_is_refused_and_leaves_no_file() {
         let flags =
             ["--emit-onnx", emitted.to_str().unwrap(), "--report", report.to_str().unwrap()];
         let done = convert(&bad, &folder.path("out.strand"), &flags);
-        println!("{case}: {}", stderr(&done));
         assert_refused(&done, 1, words);
         assert_eq!(folder.names(), ["bad.onnx"], "{case}");
     }
@@ -288,7 +287,6 @@ fn every_command_refuses_a_bad_strand() {
             &["compare", onnx.to_str().unwrap(), bad],
         ] {
             let done = unbraid(arguments);
-            println!("{case}: {}", stderr(&done));
             assert_refused(&done, 1, &[&["bad.strand"], words].concat());
         }
     }

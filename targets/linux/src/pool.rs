@@ -144,7 +144,7 @@ mod tests {
                 let run = || {
                     pool.run(6, &|i| {
                         if i == bad {
-                            panic::panic_any(i);
+                            panic::resume_unwind(Box::new(i)); // without a message
                         }
                     });
                 };
