@@ -276,7 +276,8 @@ fn every_command_refuses_a_bad_strand() {
         ("foreign", picture, &["not a .strand file", "unbraid convert"]),
         ("newer", resealed(&whole, |head| head[8] += 1), &["version"]),
     ] {
-        let bad = folder.file("bad.strand", bytes);
+        let name = format!("{case}.strand");
+        let bad = folder.file(&name, bytes);
         let (bad, onnx) = (bad.to_str().unwrap(), model("repvgg_preserve.onnx"));
         let boot = model("ankle_boot.png");
         for arguments in [
@@ -287,7 +288,7 @@ fn every_command_refuses_a_bad_strand() {
             &["compare", onnx.to_str().unwrap(), bad],
         ] {
             let done = unbraid(arguments);
-            assert_refused(&done, 1, &[&["bad.strand"], words].concat());
+            assert_refused(&done, 1, &[&[name.as_str()], words].concat());
         }
     }
 }
