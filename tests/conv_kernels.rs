@@ -4,7 +4,10 @@
 
 use unbraid_runtime::cpu::{Cpu, Feature};
 use unbraid_runtime::dims::{Dims, Hw, Pad, Window};
-use unbraid_runtime::kernels::conv_f32::{Args, Kernel, LIST, NR, pack, scratch_len, select};
+use unbraid_runtime::kernels::contract::{Contract, Operands, select};
+use unbraid_runtime::kernels::conv_f32::{Args, ConvF32, NR, pack, scratch_len};
+
+type Kernel = unbraid_runtime::kernels::contract::Kernel<ConvF32>;
 use unbraid_runtime::step::{Activation, Border};
 use unbraid_tests::conv_cases::{A0_LAYERS, ACTIVATIONS, ConvCase, ConvOperands, Random};
 
@@ -89,7 +92,7 @@ fn run(kernel: &Kernel, cpu: Cpu, operands: &ConvOperands, band: u32, scratch: u
     let mut y = guarded(output.elements().unwrap());
     let row = output.row().unwrap();
     for first in (0..output.h).step_by(band as usize) {
-        let rows = first..output.h.min(first + band);
+        let rows = first as usize..output.h.min(first + band) as usize;
         let mut staging = guarded(scratch);
         let y = &mut y[GUARD_LEN + first as usize * row..][..rows.len() * row];
         let scratch = &mut staging[GUARD_LEN..][..scratch];
@@ -167,7 +170,7 @@ fn class(at: u32, len: u32, before: u32, after: u32) -> u32 {
 
 #[test]
 fn portable_matches_the_formula_in_f64() {
-    let portable = select(Cpu::PORTABLE);
+    let portable = select::<ConvF32>(Cpu::PORTABLE);
     let mut count = 0;
     for operands in small_operands() {
         let y = whole(portable, Cpu::PORTABLE, &operands);
@@ -179,11 +182,11 @@ fn portable_matches_the_formula_in_f64() {
 
 #[test]
 fn every_kernel_matches_portable() {
-    let portable = select(Cpu::PORTABLE);
+    let portable = select::<ConvF32>(Cpu::PORTABLE);
     let layers = A0_LAYERS.iter().filter_map(|&(case, _)| ConvOperands::random(case, 1));
     for operands in small_operands().chain(layers) {
         let expected = wide(&whole(portable, Cpu::PORTABLE, &operands));
-        for kernel in LIST.iter().filter(|kernel| Cpu::detect().has(kernel.needs)) {
+        for kernel in ConvF32::LIST.iter().filter(|kernel| Cpu::detect().has(kernel.needs)) {
             let y = whole(kernel, Cpu::detect(), &operands);
             assert_close(&y, &expected, kernel.name, &operands.case);
         }
@@ -195,7 +198,7 @@ fn results_depend_neither_on_bands_nor_on_scratch() {
     for operands in small_operands() {
         let rows = operands.output.h;
         let all = scratch_of(&operands, rows);
-        for kernel in LIST.iter().filter(|kernel| Cpu::detect().has(kernel.needs)) {
+        for kernel in ConvF32::LIST.iter().filter(|kernel| Cpu::detect().has(kernel.needs)) {
             let expected = whole(kernel, Cpu::detect(), &operands);
             let least = operands.args().min_scratch();
             for (band, scratch) in
@@ -214,7 +217,7 @@ fn tiles_of_any_size_add_in_the_same_order() {
     // Cutting pixels off at the right changes tiles, not the pixels that stay.
     let wide_case = ConvCase::square((4, 29), (20, 70), 3, 1);
     let operands = ConvOperands::random(wide_case, 3).unwrap();
-    for kernel in LIST.iter().filter(|kernel| Cpu::detect().has(kernel.needs)) {
+    for kernel in ConvF32::LIST.iter().filter(|kernel| Cpu::detect().has(kernel.needs)) {
         let expected = whole(kernel, Cpu::detect(), &operands);
         for width in 2..29 {
             let mut narrow = operands.clone();
@@ -242,7 +245,7 @@ fn nan_survives_every_activation() {
         let case = ConvCase::square((2, 9), (4, 20), 1, 1).with_activation(activation);
         let mut operands = ConvOperands::random(case, 5).unwrap();
         operands.x[4 * 4] = f32::NAN;
-        for kernel in LIST.iter().filter(|kernel| Cpu::detect().has(kernel.needs)) {
+        for kernel in ConvF32::LIST.iter().filter(|kernel| Cpu::detect().has(kernel.needs)) {
             let y = whole(kernel, Cpu::detect(), &operands);
             let lost = y.iter().enumerate().find(|(at, y)| y.is_nan() != (at / 20 == 4));
             assert_eq!(lost, None, "{} {activation:?}", kernel.name);
@@ -255,7 +258,7 @@ fn a_kernel_refuses_what_it_cannot_run() {
     let operands = ConvOperands::random(ConvCase::square((5, 5), (3, 8), 3, 1), 1).unwrap();
     let (args, row) = (operands.args(), 5 * 8);
     let least = args.min_scratch();
-    for kernel in LIST.iter().filter(|kernel| Cpu::detect().has(kernel.needs)) {
+    for kernel in ConvF32::LIST.iter().filter(|kernel| Cpu::detect().has(kernel.needs)) {
         let run = |rows, y: usize, scratch: usize, cpu| {
             let mut y = vec![GUARD; y];
             let ran = kernel.run(cpu, &args, rows, &mut y, &mut vec![0.0; scratch]);
@@ -314,7 +317,7 @@ fn select_takes_the_best_kernel_that_the_mask_leaves() {
         } else {
             "conv_f32_portable"
         };
-        assert_eq!(select(cpu).name, best);
+        assert_eq!(select::<ConvF32>(cpu).name, best);
     }
 }
 

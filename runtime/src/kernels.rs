@@ -7,6 +7,7 @@
 mod activation;
 mod arch;
 mod axis;
+pub mod contract;
 pub mod conv_f32;
 pub mod copy_f32;
 pub mod depthwise_f32;
@@ -16,16 +17,22 @@ pub mod pool_f32;
 
 use crate::cpu::Cpu;
 use crate::step::{Layout, Op};
+use contract::{Kernel, select};
+use conv_f32::ConvF32;
+use depthwise_f32::DepthwiseF32;
+use elementwise_f32::ElementwiseF32;
+use linear_f32::LinearF32;
+use pool_f32::PoolF32;
 
 /// One kernel of each contract.
 #[derive(Clone, Copy, Debug)]
 pub struct Kernels {
     pub(crate) cpu: Cpu,
-    pub(crate) conv_f32: &'static conv_f32::Kernel,
-    pub(crate) depthwise_f32: &'static depthwise_f32::Kernel,
-    pub(crate) linear_f32: &'static linear_f32::Kernel,
-    pub(crate) pool_f32: &'static pool_f32::Kernel,
-    pub(crate) elementwise_f32: &'static elementwise_f32::Kernel,
+    pub(crate) conv_f32: &'static Kernel<ConvF32>,
+    pub(crate) depthwise_f32: &'static Kernel<DepthwiseF32>,
+    pub(crate) linear_f32: &'static Kernel<LinearF32>,
+    pub(crate) pool_f32: &'static Kernel<PoolF32>,
+    pub(crate) elementwise_f32: &'static Kernel<ElementwiseF32>,
 }
 
 impl Kernels {
@@ -36,11 +43,11 @@ impl Kernels {
     pub const fn new(cpu: Cpu) -> Self {
         Self {
             cpu,
-            conv_f32: conv_f32::select(cpu),
-            depthwise_f32: depthwise_f32::select(cpu),
-            linear_f32: linear_f32::select(cpu),
-            pool_f32: pool_f32::select(cpu),
-            elementwise_f32: elementwise_f32::select(cpu),
+            conv_f32: select(cpu),
+            depthwise_f32: select(cpu),
+            linear_f32: select(cpu),
+            pool_f32: select(cpu),
+            elementwise_f32: select(cpu),
         }
     }
 

@@ -19,7 +19,7 @@ mod portable;
 #[cfg(target_arch = "x86_64")]
 mod x86;
 
-use crate::cpu::{Cpu, Feature};
+use super::contract::{Contract, Kernel, Operands};
 use crate::dims::Dims;
 use crate::step::{Activation, Border, Conv, Layout};
 use core::ops::Range;
@@ -77,78 +77,37 @@ impl<'a> Args<'a> {
     pub fn output_row(&self) -> usize {
         self.geometry.output_row()
     }
+}
 
-    /// Floats of scratch without which [`Kernel::run`] refuses: [`scratch_len`] of one row.
-    pub fn min_scratch(&self) -> usize {
+impl Operands for Args<'_> {
+    fn rows(&self) -> usize {
+        self.geometry.output.h
+    }
+
+    fn values(&self, rows: &Range<usize>) -> Option<usize> {
+        rows.len().checked_mul(self.output_row())
+    }
+
+    /// [`scratch_len`] of one row.
+    fn min_scratch(&self) -> usize {
         self.geometry.scratch_len(1)
     }
 }
 
-/// A function that computes a band of output rows. The caller has checked what
-/// [`Kernel::run`] checks.
-type Run = unsafe fn(&Args<'_>, Range<usize>, &mut [f32], &mut [f32]);
-
-/// One implementation of the contract.
+/// The contract.
 #[derive(Clone, Copy, Debug)]
-pub struct Kernel {
-    /// `conv_f32_{MR}x{NR}_{isa}`: the largest tile, pixels by output channels.
-    pub name: &'static str,
-    /// CPU feature without which [`Kernel::run`] refuses.
-    pub needs: Option<Feature>,
-    run: Run,
-}
+pub struct ConvF32;
 
-impl Kernel {
-    /// Computes output rows `rows` into `y` (`rows.len() * w * c` values, NHWC).
-    ///
-    /// `scratch` holds staged input rows, contents before and after do not matter; more scratch
-    /// than [`Args::min_scratch`] means fewer rows staged twice, never another result. `None`, and
-    /// `y` untouched, when `cpu` lacks the feature, `rows` is not inside the output, `y` has
-    /// another length or `scratch` is too short.
-    #[allow(unsafe_code, reason = "the one place where a kernel of this contract is called")]
-    pub fn run(
-        &self,
-        cpu: Cpu,
-        args: &Args<'_>,
-        rows: Range<u32>,
-        y: &mut [f32],
-        scratch: &mut [f32],
-    ) -> Option<()> {
-        let rows = usize::try_from(rows.start).ok()?..usize::try_from(rows.end).ok()?;
-        let values = rows.len().checked_mul(args.output_row())?;
-        let fits = cpu.has(self.needs)
-            && rows.end <= args.geometry.output.h
-            && y.len() == values
-            && scratch.len() >= args.min_scratch();
-        if !fits {
-            return None;
-        }
-        // SAFETY: `cpu.has(self.needs)`: a `Cpu` names only features of the machine that made it,
-        // and having its CPU feature is all that a `Run` function demands beyond safe arguments.
-        unsafe { (self.run)(args, rows, y, scratch) };
-        Some(())
-    }
-}
+impl Contract for ConvF32 {
+    type Args<'a> = Args<'a>;
 
-/// Every kernel of the contract, best first; the portable one is last.
-pub static LIST: &[Kernel] = &[
-    #[cfg(target_arch = "x86_64")]
-    x86::AVX512,
-    #[cfg(target_arch = "x86_64")]
-    x86::AVX2,
-    portable::KERNEL,
-];
+    const LIST: &'static [Kernel<Self>] = &[
+        #[cfg(target_arch = "x86_64")]
+        x86::AVX512,
+        #[cfg(target_arch = "x86_64")]
+        x86::AVX2,
+        portable::KERNEL,
+    ];
 
-static PORTABLE: Kernel = portable::KERNEL;
-
-/// The first kernel of [`LIST`] that `cpu` can run.
-pub const fn select(cpu: Cpu) -> &'static Kernel {
-    let mut rest = LIST;
-    while let [kernel, worse @ ..] = rest {
-        if cpu.has(kernel.needs) {
-            return kernel;
-        }
-        rest = worse;
-    }
-    &PORTABLE
+    const PORTABLE: &'static Kernel<Self> = &portable::KERNEL;
 }

@@ -9,8 +9,8 @@
 
 use super::activation::activate;
 use super::axis::nonzero;
+use super::contract::{self, Contract, Kernel, Loops, Operands};
 use super::conv_f32::{self, NR};
-use crate::cpu::{Cpu, Feature};
 use crate::dims::{Dims, Window};
 use crate::step::{Activation, Border, Linear};
 use core::ops::Range;
@@ -70,77 +70,39 @@ impl<'a> Args<'a> {
     }
 }
 
-/// One implementation of the contract.
+impl Operands for Args<'_> {
+    /// Panels: 16 output channels each, fewer in the last.
+    fn rows(&self) -> usize {
+        self.panels()
+    }
+
+    fn values(&self, panels: &Range<usize>) -> Option<usize> {
+        let end = panels.end.checked_mul(NR)?.min(self.outputs);
+        end.checked_sub(panels.start.checked_mul(NR)?)
+    }
+}
+
+/// The contract.
 #[derive(Clone, Copy, Debug)]
-pub struct Kernel {
-    /// `linear_f32_{isa}`.
-    pub name: &'static str,
-    /// CPU feature without which [`Kernel::run`] refuses.
-    pub needs: Option<Feature>,
-    run: unsafe fn(&Args<'_>, Range<usize>, &mut [f32]),
+pub struct LinearF32;
+
+impl Contract for LinearF32 {
+    type Args<'a> = Args<'a>;
+
+    const LIST: &'static [Kernel<Self>] = &[
+        #[cfg(target_arch = "x86_64")]
+        contract::avx512("linear_f32_avx512"),
+        #[cfg(target_arch = "x86_64")]
+        contract::avx2("linear_f32_avx2"),
+        *Self::PORTABLE,
+    ];
+
+    const PORTABLE: &'static Kernel<Self> = &contract::portable("linear_f32_portable");
 }
 
-impl Kernel {
-    /// Computes the outputs of `panels` into `y`: 16 values each, fewer for the last panel.
-    ///
-    /// `None`, and `y` untouched, when `cpu` lacks the feature, there are fewer panels, or `y` has
-    /// another length.
-    #[allow(unsafe_code, reason = "the one place where a kernel of this contract is called")]
-    pub fn run(
-        &self,
-        cpu: Cpu,
-        args: &Args<'_>,
-        panels: Range<usize>,
-        y: &mut [f32],
-    ) -> Option<()> {
-        let end = panels.end.checked_mul(NR)?.min(args.outputs);
-        let fits = cpu.has(self.needs)
-            && panels.end <= args.panels()
-            && y.len() == end.checked_sub(panels.start.checked_mul(NR)?)?;
-        if !fits {
-            return None;
-        }
-        // SAFETY: `cpu.has(self.needs)`: a `Cpu` names only features of the machine that made it,
-        // and having its CPU feature is all that `run` demands beyond safe arguments.
-        unsafe { (self.run)(args, panels, y) };
-        Some(())
-    }
-}
-
-/// Every kernel of the contract, best first; the portable one is last.
-pub static LIST: &[Kernel] = &[
-    #[cfg(target_arch = "x86_64")]
-    Kernel { name: "linear_f32_avx512", needs: Some(Feature::Avx512), run: x86::avx512 },
-    #[cfg(target_arch = "x86_64")]
-    Kernel { name: "linear_f32_avx2", needs: Some(Feature::Avx2), run: x86::avx2 },
-    PORTABLE,
-];
-
-const PORTABLE: Kernel = Kernel { name: "linear_f32_portable", needs: None, run: compute_panels };
-
-/// The first kernel of [`LIST`] that `cpu` can run.
-pub const fn select(cpu: Cpu) -> &'static Kernel {
-    let mut rest = LIST;
-    while let [kernel, worse @ ..] = rest {
-        if cpu.has(kernel.needs) {
-            return kernel;
-        }
-        rest = worse;
-    }
-    &PORTABLE
-}
-
-#[cfg(target_arch = "x86_64")]
-mod x86 {
-    use super::{Args, Range, compute_panels};
-
-    #[target_feature(enable = "avx2,fma")]
-    pub(super) fn avx2(args: &Args<'_>, panels: Range<usize>, y: &mut [f32]) {
-        compute_panels(args, panels, y);
-    }
-
-    #[target_feature(enable = "avx512f,avx512vl,avx512bw,avx512dq")]
-    pub(super) fn avx512(args: &Args<'_>, panels: Range<usize>, y: &mut [f32]) {
+impl Loops for LinearF32 {
+    #[inline(always)]
+    fn compute(args: &Args<'_>, panels: Range<usize>, y: &mut [f32]) {
         compute_panels(args, panels, y);
     }
 }

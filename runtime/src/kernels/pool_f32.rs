@@ -8,9 +8,9 @@
 //! `x` and `y` are NHWC; a kernel computes a band of output rows.
 
 use super::axis::{Axis, nonzero};
+use super::contract::{self, Contract, Kernel, Loops, Operands};
 use super::conv_f32::NR;
 use super::load_block;
-use crate::cpu::{Cpu, Feature};
 use crate::dims::{Dims, Hw, Window};
 use core::ops::Range;
 
@@ -72,70 +72,37 @@ impl<'a> Args<'a> {
     }
 }
 
-/// One implementation of the contract.
+impl Operands for Args<'_> {
+    fn rows(&self) -> usize {
+        self.output.0
+    }
+
+    fn values(&self, rows: &Range<usize>) -> Option<usize> {
+        rows.len().checked_mul(self.output_row())
+    }
+}
+
+/// The contract.
 #[derive(Clone, Copy, Debug)]
-pub struct Kernel {
-    /// `pool_f32_{isa}`.
-    pub name: &'static str,
-    /// CPU feature without which [`Kernel::run`] refuses.
-    pub needs: Option<Feature>,
-    run: unsafe fn(&Args<'_>, Range<usize>, &mut [f32]),
+pub struct PoolF32;
+
+impl Contract for PoolF32 {
+    type Args<'a> = Args<'a>;
+
+    const LIST: &'static [Kernel<Self>] = &[
+        #[cfg(target_arch = "x86_64")]
+        contract::avx512("pool_f32_avx512"),
+        #[cfg(target_arch = "x86_64")]
+        contract::avx2("pool_f32_avx2"),
+        *Self::PORTABLE,
+    ];
+
+    const PORTABLE: &'static Kernel<Self> = &contract::portable("pool_f32_portable");
 }
 
-impl Kernel {
-    /// Computes output rows `rows` into `y` (`rows.len() * w * c` values, NHWC).
-    ///
-    /// `None`, and `y` untouched, when `cpu` lacks the feature, `rows` is not inside the output,
-    /// or `y` has another length.
-    #[allow(unsafe_code, reason = "the one place where a kernel of this contract is called")]
-    pub fn run(&self, cpu: Cpu, args: &Args<'_>, rows: Range<usize>, y: &mut [f32]) -> Option<()> {
-        let fits = cpu.has(self.needs)
-            && rows.end <= args.output.0
-            && y.len() == rows.len().checked_mul(args.output_row())?;
-        if !fits {
-            return None;
-        }
-        // SAFETY: `cpu.has(self.needs)`: a `Cpu` names only features of the machine that made it,
-        // and having its CPU feature is all that `run` demands beyond safe arguments.
-        unsafe { (self.run)(args, rows, y) };
-        Some(())
-    }
-}
-
-/// Every kernel of the contract, best first; the portable one is last.
-pub static LIST: &[Kernel] = &[
-    #[cfg(target_arch = "x86_64")]
-    Kernel { name: "pool_f32_avx512", needs: Some(Feature::Avx512), run: x86::avx512 },
-    #[cfg(target_arch = "x86_64")]
-    Kernel { name: "pool_f32_avx2", needs: Some(Feature::Avx2), run: x86::avx2 },
-    PORTABLE,
-];
-
-const PORTABLE: Kernel = Kernel { name: "pool_f32_portable", needs: None, run: compute_rows };
-
-/// The first kernel of [`LIST`] that `cpu` can run.
-pub const fn select(cpu: Cpu) -> &'static Kernel {
-    let mut rest = LIST;
-    while let [kernel, worse @ ..] = rest {
-        if cpu.has(kernel.needs) {
-            return kernel;
-        }
-        rest = worse;
-    }
-    &PORTABLE
-}
-
-#[cfg(target_arch = "x86_64")]
-mod x86 {
-    use super::{Args, Range, compute_rows};
-
-    #[target_feature(enable = "avx2,fma")]
-    pub(super) fn avx2(args: &Args<'_>, rows: Range<usize>, y: &mut [f32]) {
-        compute_rows(args, rows, y);
-    }
-
-    #[target_feature(enable = "avx512f,avx512vl,avx512bw,avx512dq")]
-    pub(super) fn avx512(args: &Args<'_>, rows: Range<usize>, y: &mut [f32]) {
+impl Loops for PoolF32 {
+    #[inline(always)]
+    fn compute(args: &Args<'_>, rows: Range<usize>, y: &mut [f32]) {
         compute_rows(args, rows, y);
     }
 }

@@ -99,14 +99,11 @@ impl<'a> Job<'a> {
     ) -> Option<()> {
         let cpu = kernels.cpu;
         match &self.args {
-            Args::Conv(args) => {
-                let rows = u32::try_from(rows.start).ok()?..u32::try_from(rows.end).ok()?;
-                kernels.conv_f32.run(cpu, args, rows, y, scratch)
-            }
-            Args::Depthwise(args) => kernels.depthwise_f32.run(cpu, args, rows, y),
-            Args::Linear(args) => kernels.linear_f32.run(cpu, args, rows, y),
-            Args::Pool(args) => kernels.pool_f32.run(cpu, args, rows, y),
-            Args::Elementwise(args) => kernels.elementwise_f32.run(cpu, args, rows, y),
+            Args::Conv(args) => kernels.conv_f32.run(cpu, args, rows, y, scratch),
+            Args::Depthwise(args) => kernels.depthwise_f32.run(cpu, args, rows, y, scratch),
+            Args::Linear(args) => kernels.linear_f32.run(cpu, args, rows, y, scratch),
+            Args::Pool(args) => kernels.pool_f32.run(cpu, args, rows, y, scratch),
+            Args::Elementwise(args) => kernels.elementwise_f32.run(cpu, args, rows, y, scratch),
             Args::Copy(args) => copy_f32::run(args, rows, y),
         }
     }

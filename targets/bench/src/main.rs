@@ -11,7 +11,8 @@ mod peak;
 use clap::Parser;
 use std::time::Instant;
 use unbraid_runtime::cpu::Cpu;
-use unbraid_runtime::kernels::conv_f32::{Kernel, LIST, scratch_len, select};
+use unbraid_runtime::kernels::contract::{Contract, Kernel, Operands, select};
+use unbraid_runtime::kernels::conv_f32::{ConvF32, scratch_len};
 use unbraid_tests::conv_cases::{A0_LAYERS, ConvCase, ConvOperands};
 
 /// Times the f32 convolution kernels on the layers of RepVGG-A0, one thread.
@@ -53,7 +54,8 @@ fn main() {
     let cpu = Cpu::detect();
     let layers = layers(&options);
     let mut arena = Arena::new(&layers, options.scratch_kib * 256);
-    let kernels = LIST.iter().filter(|k| cpu.has(k.needs) && k.name.contains(&options.kernel));
+    let kernels =
+        ConvF32::LIST.iter().filter(|k| cpu.has(k.needs) && k.name.contains(&options.kernel));
     let timings: Vec<Timing> =
         kernels.map(|kernel| time(kernel, cpu, &layers, &mut arena, options.runs)).collect();
     let cases: Vec<ConvCase> = layers.iter().map(|layer| layer.case).collect();
@@ -83,13 +85,13 @@ impl Arena {
     }
 
     /// Computes `layer` on whatever `x` holds and returns its output.
-    fn run(&mut self, kernel: &Kernel, cpu: Cpu, layer: &ConvOperands) -> &[f32] {
+    fn run(&mut self, kernel: &Kernel<ConvF32>, cpu: Cpu, layer: &ConvOperands) -> &[f32] {
         let output = layer.output;
         let y = &mut self.y[..output.elements().expect("a valid case")];
         let all = scratch_len(&layer.case.window, layer.case.input, output, output.h);
         let scratch = all.expect("a valid case").min(self.scratch.len());
         let args = layer.args_on(&self.x[..layer.x.len()]);
-        let ran = kernel.run(cpu, &args, 0..output.h, y, &mut self.scratch[..scratch]);
+        let ran = kernel.run(cpu, &args, 0..output.h as usize, y, &mut self.scratch[..scratch]);
         ran.expect("the buffers fit");
         y
     }
@@ -101,7 +103,7 @@ impl Arena {
 }
 
 /// Panics unless `kernel` computes what the portable one does.
-fn check(kernel: &Kernel, cpu: Cpu, layer: &ConvOperands, arena: &mut Arena) {
+fn check(kernel: &Kernel<ConvF32>, cpu: Cpu, layer: &ConvOperands, arena: &mut Arena) {
     arena.x[..layer.x.len()].copy_from_slice(&layer.x);
     let expected = arena.run(select(Cpu::PORTABLE), Cpu::PORTABLE, layer).to_vec();
     let y = arena.run(kernel, cpu, layer);
@@ -111,7 +113,7 @@ fn check(kernel: &Kernel, cpu: Cpu, layer: &ConvOperands, arena: &mut Arena) {
 
 /// Checks every layer, then times `runs` passes through all.
 fn time(
-    kernel: &Kernel,
+    kernel: &Kernel<ConvF32>,
     cpu: Cpu,
     layers: &[ConvOperands],
     arena: &mut Arena,

@@ -2,11 +2,12 @@
 //!
 //! Oracle of the tests, fallback on every CPU, and free of panicking code: firmware links it.
 
-use super::{Args, Kernel, NR};
+use super::{Args, ConvF32, Kernel, NR};
 use crate::kernels::activation::activate;
 use core::ops::Range;
 
-pub(super) const KERNEL: Kernel = Kernel { name: "conv_f32_portable", needs: None, run: conv_rows };
+pub(super) const KERNEL: Kernel<ConvF32> =
+    Kernel { name: "conv_f32_portable", needs: None, run: conv_rows };
 
 /// One panel of one output pixel.
 type Panel = [f32; NR];

@@ -1,6 +1,6 @@
 //! AVX2 and FMA: tiles of up to 6 pixels x 16 channels, 12 sums of two registers a pixel.
 
-use super::super::{Args, Kernel};
+use super::super::{Args, ConvF32, Kernel};
 use super::blocking::{Menu, Tile};
 use super::{Row, conv_rows};
 use crate::cpu::Feature;
@@ -8,7 +8,7 @@ use crate::kernels::arch::x86_64::{add_taps_avx2, load_panel_avx};
 use core::arch::x86_64::*;
 use core::ops::Range;
 
-pub(in super::super) const KERNEL: Kernel =
+pub(in super::super) const KERNEL: Kernel<ConvF32> =
     Kernel { name: "conv_f32_6x16_avx2", needs: Some(Feature::Avx2), run };
 
 /// 12 sums of 16 registers: the others hold weights and a pixel.

@@ -1,6 +1,6 @@
 //! AVX-512: tiles of up to 14 pixels x 32, 9 x 48 or 14 x 16 channels.
 
-use super::super::{Args, Kernel};
+use super::super::{Args, ConvF32, Kernel};
 use super::blocking::{Menu, Tile};
 use super::{Row, conv_rows};
 use crate::cpu::Feature;
@@ -8,7 +8,7 @@ use crate::kernels::arch::x86_64::{add_taps_avx512, load_avx512};
 use core::arch::x86_64::*;
 use core::ops::Range;
 
-pub(in super::super) const KERNEL: Kernel =
+pub(in super::super) const KERNEL: Kernel<ConvF32> =
     Kernel { name: "conv_f32_14x32_avx512", needs: Some(Feature::Avx512), run };
 
 /// At most 28 sums of 32 registers: the others hold weights and a pixel.
