@@ -32,7 +32,7 @@ impl Rewritten {
     /// Weights and biases.
     pub(super) fn params(&self) -> u64 {
         let border = match &self.op {
-            Op::Conv(conv) => conv.border.as_ref().map_or(0, |border| border.bias.len()),
+            Op::Conv(conv) => conv.border.as_ref().map_or(0, |border| border.bias.shape()[1]),
             _ => 0,
         };
         let learned = self.constants.iter().take(2).map(|(_, t)| t.len());

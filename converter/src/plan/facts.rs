@@ -36,8 +36,8 @@ pub fn node_macs(graph: &Graph, node: &Node) -> u64 {
     }
 }
 
-/// Trained numbers: weights and biases (every border class), BatchNorm's gamma and beta (its
-/// statistics are not trained), PReLU slopes, constant operands.
+/// Trained numbers: weights, a bias a channel (border classes repeat it), BatchNorm's gamma and beta
+/// (its statistics are not trained), PReLU slopes, constant operands.
 pub fn params(graph: &Graph) -> u64 {
     graph.nodes.iter().map(|node| node_params(graph, node)).sum()
 }
@@ -49,7 +49,7 @@ fn node_params(graph: &Graph, node: &Node) -> u64 {
     };
     match &node.op {
         Op::Conv(conv) => {
-            let border = conv.border.as_ref().map_or(0, |border| border.bias.len() as u64);
+            let border = conv.border.as_ref().map_or(0, |_| graph.shape(node.output)[1] as u64);
             operands(1..3) + border + slopes(&conv.activation)
         }
         Op::Linear { activation } => operands(1..3) + slopes(activation),
