@@ -214,6 +214,7 @@ fn wrong_usage_ends_with_2_and_lists_what_exists() {
         (&["convert", onnx, "-o", "x.strand", "--target", "toaster"], &["toaster", "any"]),
         (&["convert", onnx, "-o", "x.strand", "--mean", "1"], &["--std"]),
         (&["convert", onnx, "-o", "x.strand", "--no-fuse", "--fuse=all"], &["--no-fuse", "--fuse"]),
+        (&["convert", onnx, "-o", "x.strand", "--report", "r.txt"], &["r.txt", ".html", ".json"]),
         (
             &["run", file, "--input", "in.npy", "--output", "nothing=out.npy"],
             &["nothing", "logits"],
@@ -245,6 +246,18 @@ fn no_result_overwrites_the_model_or_another_result() {
         assert_refused(&convert(&onnx, &output, flags), 2, &["overwrite"]);
         assert_eq!(folder.names(), ["net.onnx"]);
         assert!(fs::read(&onnx).unwrap() == bytes);
+    }
+}
+
+#[test]
+fn the_extension_chooses_the_kind_of_report() {
+    for (name, start) in [("r.html", "<!DOCTYPE html>"), ("r.json", "{\n  \"model\"")] {
+        let folder = Folder::new();
+        let report = folder.path(name);
+        let flags = ["--report", report.to_str().unwrap()];
+        let done = convert(&model("plain_eval.onnx"), &folder.path("net.strand"), &flags);
+        assert_code(&done, 0);
+        assert!(fs::read_to_string(report).unwrap().starts_with(start), "{name}");
     }
 }
 

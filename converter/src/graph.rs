@@ -55,6 +55,19 @@ pub enum Activation {
     },
 }
 
+impl Activation {
+    /// The field's name of the function.
+    pub fn name(&self) -> &'static str {
+        match self {
+            Self::None => "Identity",
+            Self::Clamp { lo: 0.0, hi: f32::INFINITY } => "Relu",
+            Self::Clamp { .. } => "Clip",
+            Self::LeakyRelu { .. } => "LeakyRelu",
+            Self::PRelu { .. } => "PRelu",
+        }
+    }
+}
+
 /// Bias vectors that depend on how near the border an output pixel is.
 #[derive(Clone, Debug, PartialEq)]
 pub struct BorderBias {
@@ -145,11 +158,7 @@ impl Op {
         match self {
             Self::Conv(_) => "Conv",
             Self::BatchNorm { .. } => "BatchNormalization",
-            Self::Activation(Activation::None) => "Identity",
-            Self::Activation(Activation::Clamp { lo: 0.0, hi: f32::INFINITY }) => "Relu",
-            Self::Activation(Activation::Clamp { .. }) => "Clip",
-            Self::Activation(Activation::LeakyRelu { .. }) => "LeakyRelu",
-            Self::Activation(Activation::PRelu { .. }) => "PRelu",
+            Self::Activation(activation) => activation.name(),
             Self::Sigmoid => "Sigmoid",
             Self::Softmax { .. } => "Softmax",
             Self::Add { .. } => "Add",

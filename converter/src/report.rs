@@ -1,6 +1,14 @@
-//! [`Report`]: the facts of a conversion, for people (`Display`) and programs (JSON).
+//! [`Report`]: the facts of a conversion, for people (`Display`, a page) and programs (JSON).
 
+mod drawing;
+mod html;
+mod memory;
+mod network;
+mod svg;
 mod text;
+
+pub use memory::StepMemory;
+pub use network::{Network, NodeFacts, PortFacts};
 
 use crate::fuse::{Fused, Refusal, Region};
 use crate::graph::{Graph, Op};
@@ -24,6 +32,8 @@ pub struct GraphFacts {
     pub activation_bytes: u64,
     /// Bytes of f32 feature maps that are needed at once, at the least.
     pub peak_activation_bytes: u64,
+    /// Every node, and what reads what.
+    pub network: Network,
 }
 
 impl GraphFacts {
@@ -43,6 +53,7 @@ impl GraphFacts {
             macs: facts::macs(graph),
             activation_bytes: bytes.sum(),
             peak_activation_bytes: facts::peak_activation_bytes(graph),
+            network: Network::new(graph),
         }
     }
 }
@@ -67,6 +78,38 @@ pub struct FileFacts {
     pub file_bytes: usize,
 }
 
+/// What fusion saves; negative where it costs.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
+pub struct Saved {
+    /// Multiply-accumulates for one picture.
+    pub macs: i128,
+    /// Learned numbers.
+    pub params: i128,
+    /// Bytes of f32 feature maps that are no longer written.
+    pub activation_bytes: i128,
+}
+
+impl Saved {
+    /// What one region saves.
+    pub fn by(region: &Region) -> Self {
+        let difference = |before: u64, after: u64| i128::from(before) - i128::from(after);
+        Self {
+            macs: difference(region.before.macs, region.after.macs),
+            params: difference(region.params_before, region.params_after),
+            activation_bytes: region.activation_bytes_saved.into(),
+        }
+    }
+
+    /// What all regions save together.
+    pub fn by_all(regions: &[Region]) -> Self {
+        regions.iter().map(Self::by).fold(Self::default(), |sum, one| Self {
+            macs: sum.macs + one.macs,
+            params: sum.params + one.params,
+            activation_bytes: sum.activation_bytes + one.activation_bytes,
+        })
+    }
+}
+
 /// Everything worth knowing about one conversion.
 #[derive(Clone, Debug, Serialize)]
 pub struct Report {
@@ -78,8 +121,12 @@ pub struct Report {
     pub after: GraphFacts,
     /// What became one convolution, with its certificate.
     pub regions: Vec<Region>,
+    /// What all regions save together.
+    pub saved: Saved,
     /// What stayed as it was, and why.
     pub refused: Vec<Refusal>,
+    /// Memory in use, step by step.
+    pub memory: Vec<StepMemory>,
     /// The result.
     pub file: FileFacts,
 }
@@ -92,7 +139,9 @@ impl Report {
             before,
             after: GraphFacts::new(&fused.graph),
             regions: fused.regions.clone(),
+            saved: Saved::by_all(&fused.regions),
             refused: fused.refused.clone(),
+            memory: memory::timeline(plan),
             file: FileFacts {
                 steps: plan.steps.len(),
                 arena_bytes: ArenaBytes {
@@ -109,4 +158,11 @@ impl Report {
         let json = serde_json::to_string_pretty(self);
         json.expect("maps have string keys, and nothing else can fail") + "\n"
     }
+}
+
+/// Why a region has more than one bias vector, if it has.
+fn border_note(region: &Region) -> Option<String> {
+    let vectors = region.bias_vectors;
+    (vectors > 1)
+        .then(|| format!("{vectors} bias vectors: near the border, zero padding meets a bias"))
 }

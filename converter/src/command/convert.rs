@@ -53,8 +53,9 @@ pub(crate) struct Args {
     /// Write the fused graph as ONNX too, for other runtimes.
     #[arg(long, value_name = "F.onnx")]
     emit_onnx: Option<PathBuf>,
-    /// Write every region with its certificate, and what was refused and why, as JSON.
-    #[arg(long, value_name = "F.json")]
+    /// Write what was fused, with its certificates, and what was refused and why: as JSON, or as
+    /// a page with both graphs and the use of memory.
+    #[arg(long, value_name = "F.html|F.json")]
     report: Option<PathBuf>,
     /// Keep the weights unpacked beside the packed ones, so that a board can choose other layouts.
     #[arg(long)]
@@ -73,7 +74,7 @@ enum FuseFlag {
 }
 
 impl Args {
-    /// Refuses to write over the model, or one result over another.
+    /// Refuses to write over the model, or one result over another, or a report of unknown kind.
     pub(crate) fn check(&self) -> Result<(), Failure> {
         let results = [("--emit-onnx", &self.emit_onnx), ("--report", &self.report)];
         let given = results.iter().filter_map(|(flag, path)| Some((*flag, path.as_ref()?)));
@@ -86,7 +87,7 @@ impl Args {
             }
             seen.push((flag, place));
         }
-        Ok(())
+        self.report.as_deref().map_or(Ok(()), |path| ReportKind::of(path).map(|_| ()))
     }
 
     /// What import needs to know.
@@ -125,11 +126,42 @@ impl Args {
             write::save(path, &export::to_onnx(graph))?;
         }
         if let Some(path) = &self.report {
-            write::save(path, report.to_json().as_bytes())?;
+            write::save(path, ReportKind::of(path)?.text(report).as_bytes())?;
         }
         write::save(&self.output, strand)?;
         Strand::open(&self.output)?.model()?;
         Ok(if self.json { report.to_json() } else { report.to_string() })
+    }
+}
+
+/// What a report is written as.
+#[derive(Clone, Copy, Debug)]
+enum ReportKind {
+    /// For people.
+    Html,
+    /// For programs.
+    Json,
+}
+
+impl ReportKind {
+    /// The kind that the file's extension names.
+    fn of(path: &Path) -> Result<Self, Failure> {
+        match path.extension().and_then(|extension| extension.to_str()) {
+            Some("html") => Ok(Self::Html),
+            Some("json") => Ok(Self::Json),
+            _ => Err(Failure::usage(format!(
+                "--report {}: a report is .html or .json",
+                path.display()
+            ))
+            .help("name the file F.html for a page to read, or F.json for a program")),
+        }
+    }
+
+    fn text(self, report: &Report) -> String {
+        match self {
+            Self::Html => report.to_html(),
+            Self::Json => report.to_json(),
+        }
     }
 }
 

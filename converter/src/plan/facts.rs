@@ -42,7 +42,8 @@ pub fn params(graph: &Graph) -> u64 {
     graph.nodes.iter().map(|node| node_params(graph, node)).sum()
 }
 
-fn node_params(graph: &Graph, node: &Node) -> u64 {
+/// [`params`] of one node.
+pub fn node_params(graph: &Graph, node: &Node) -> u64 {
     let operands = |taken: std::ops::Range<usize>| -> u64 {
         let ids = node.inputs.iter().enumerate().filter(|(at, _)| taken.contains(at));
         ids.map(|(_, &id)| count(graph, id)).sum()

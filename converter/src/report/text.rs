@@ -1,6 +1,6 @@
 //! [`Report`] as text: aligned columns, at most 100 characters a line.
 
-use super::{GraphFacts, Report};
+use super::{GraphFacts, Report, Saved, border_note};
 use crate::fuse::{Refusal, Region};
 use std::collections::BTreeSet;
 use std::fmt;
@@ -50,7 +50,6 @@ fn write_graphs(
 /// One line a region: the largest relative differences between before and after, of the exact
 /// kernel and of the one written, over all pixels inside and at the border.
 fn write_regions(f: &mut fmt::Formatter<'_>, regions: &[Region]) -> fmt::Result {
-    let saved = |before: u64, after: u64| signed(i128::from(before) - i128::from(after));
     writeln!(f, "\nfused: {} regions; difference / largest output", regions.len())?;
     if regions.is_empty() {
         return Ok(());
@@ -62,6 +61,7 @@ fn write_regions(f: &mut fmt::Formatter<'_>, regions: &[Region]) -> fmt::Result 
     )?;
     for region in regions {
         let (exact, rounded) = (region.certificate.exact, region.certificate.rounded);
+        let saved = Saved::by(region);
         writeln!(
             f,
             "{:NAME$} {:>5} {:>7.1e} {:>7.1e} {:>7.1e} {:>7.1e} {:>12} {:>12}",
@@ -71,12 +71,11 @@ fn write_regions(f: &mut fmt::Formatter<'_>, regions: &[Region]) -> fmt::Result 
             exact.border,
             rounded.interior,
             rounded.border,
-            saved(region.before.macs, region.after.macs),
-            saved(region.params_before, region.params_after),
+            signed(saved.macs),
+            signed(saved.params),
         )?;
-        if region.bias_vectors > 1 {
-            let vectors = region.bias_vectors;
-            writeln!(f, "  {vectors} bias vectors: near the border, zero padding meets a bias")?;
+        if let Some(note) = border_note(region) {
+            writeln!(f, "  {note}")?;
         }
     }
     Ok(())
@@ -123,14 +122,15 @@ fn shortened(name: &str, width: usize) -> String {
 }
 
 /// `1234567` as `1,234,567`.
-fn grouped(n: u64) -> String {
+pub(super) fn grouped(n: u64) -> String {
     let digits = n.to_string();
     let (first, rest) = digits.split_at((digits.len() - 1) % 3 + 1);
     let rest: String = (0..rest.len()).step_by(3).flat_map(|k| [",", &rest[k..k + 3]]).collect();
     format!("{first}{rest}")
 }
 
-fn signed(n: i128) -> String {
+/// The same with a minus sign where it belongs.
+pub(super) fn signed(n: i128) -> String {
     let sign = if n < 0 { "-" } else { "" };
     format!("{sign}{}", grouped(u64::try_from(n.unsigned_abs()).unwrap_or(u64::MAX)))
 }
