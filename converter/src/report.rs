@@ -15,7 +15,7 @@ use crate::graph::{Graph, Op};
 use crate::plan::{Plan, facts};
 use crate::tensor::elements;
 use serde::Serialize;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 /// What a graph is made of and what it costs.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
@@ -157,6 +157,45 @@ impl Report {
     pub fn to_json(&self) -> String {
         let json = serde_json::to_string_pretty(self);
         json.expect("maps have string keys, and nothing else can fail") + "\n"
+    }
+}
+
+/// A figure of the network as it was and as it is.
+struct Total {
+    name: &'static str,
+    /// Counts some of the nodes that the total above it counts.
+    part: bool,
+    before: u64,
+    after: u64,
+}
+
+impl Report {
+    /// The rows of the table of totals.
+    fn totals(&self) -> Vec<Total> {
+        let (before, after) = (&self.before, &self.after);
+        let total = |part: bool, name: &'static str, of: &dyn Fn(&GraphFacts) -> u64| Total {
+            name,
+            part,
+            before: of(before),
+            after: of(after),
+        };
+        let count = |facts: &GraphFacts| facts.nodes.values().sum::<usize>() as u64;
+        let mut totals = vec![total(false, "nodes", &count)];
+        let ops: BTreeSet<_> = before.nodes.keys().chain(after.nodes.keys()).copied().collect();
+        totals.extend(
+            ops.into_iter().map(|op| {
+                total(true, op, &|facts| facts.nodes.get(op).copied().unwrap_or(0) as u64)
+            }),
+        );
+        let (written, at_once) =
+            ("bytes of feature maps, written", "bytes of feature maps, at once");
+        totals.extend([
+            total(false, "parameters", &|facts| facts.params),
+            total(false, "multiply-accumulates", &|facts| facts.macs),
+            total(false, written, &|facts| facts.activation_bytes),
+            total(false, at_once, &|facts| facts.peak_activation_bytes),
+        ]);
+        totals
     }
 }
 

@@ -1,9 +1,9 @@
 //! [`Report`] as one page that needs nothing else: no network, no script, all drawings in it.
 
 use super::text::{grouped, signed};
-use super::{GraphFacts, Report, Saved, border_note, svg};
+use super::{Report, Saved, StepMemory, Total, border_note, svg};
 use crate::fuse::{Refusal, Region};
-use std::collections::{BTreeSet, HashMap};
+use std::collections::HashMap;
 
 const STYLE: &str = include_str!("page.css");
 
@@ -14,7 +14,7 @@ impl Report {
         let name = escaped(if self.model.is_empty() { "a model" } else { &self.model });
         let parts = [
             format!("<h1>{name}: from branches to a strand</h1>\n"),
-            self.totals(),
+            self.summary(),
             self.graphs(),
             regions(&self.regions, self.saved),
             refusals(&self.refused),
@@ -29,12 +29,11 @@ impl Report {
         )
     }
 
-    fn totals(&self) -> String {
+    fn summary(&self) -> String {
         let (file, arena) = (&self.file, &self.file.arena_bytes);
         let written = format!(
-            "<p>{} regions became one convolution each; {} stayed as they were. The file has {} \
-             steps and {} bytes. An inference needs {} bytes for feature maps and {} bytes a \
-             worker for staged rows.</p>\n",
+            "<p>Fused regions: {}. Refused: {}. The file has {} steps and {} bytes. An inference \
+             needs {} bytes for feature maps and {} bytes a worker for staged rows.</p>\n",
             self.regions.len(),
             self.refused.len(),
             file.steps,
@@ -43,7 +42,7 @@ impl Report {
             grouped(arena.scratch_per_worker.into()),
         );
         let head = "<tr><th>totals</th><th>before</th><th>after</th></tr>";
-        let rows = totals_rows(&self.before, &self.after);
+        let rows: String = self.totals().iter().map(total_row).collect();
         format!("{written}<table>\n<thead>{head}</thead>\n<tbody>\n{rows}</tbody>\n</table>\n")
     }
 
@@ -70,7 +69,7 @@ impl Report {
     }
 
     fn timeline(&self) -> String {
-        let row = |(at, step): (usize, &super::StepMemory)| {
+        let row = |(at, step): (usize, &StepMemory)| {
             let (name, bytes) = (escaped(&step.step), grouped(step.live_bytes));
             format!("<tr><td>{at} {name}</td><td>{}</td><td>{bytes}</td></tr>\n", step.op)
         };
@@ -88,23 +87,11 @@ impl Report {
     }
 }
 
-fn totals_rows(before: &GraphFacts, after: &GraphFacts) -> String {
-    let row = |class: &str, name: &str, before: u64, after: u64| {
-        let (before, after) = (grouped(before), grouped(after));
-        format!("<tr{class}><td>{name}</td><td>{before}</td><td>{after}</td></tr>\n")
-    };
-    let count = |facts: &GraphFacts| facts.nodes.values().sum::<usize>() as u64;
-    let mut rows = row("", "nodes", count(before), count(after));
-    let ops: BTreeSet<&str> = before.nodes.keys().chain(after.nodes.keys()).copied().collect();
-    for op in ops {
-        let of = |facts: &GraphFacts| facts.nodes.get(op).copied().unwrap_or(0) as u64;
-        rows += &row(" class=\"part\"", op, of(before), of(after));
-    }
-    let (written, at_once) = ("bytes of feature maps, written", "bytes of feature maps, at once");
-    rows += &row("", "parameters", before.params, after.params);
-    rows += &row("", "multiply-accumulates", before.macs, after.macs);
-    rows += &row("", written, before.activation_bytes, after.activation_bytes);
-    rows + &row("", at_once, before.peak_activation_bytes, after.peak_activation_bytes)
+fn total_row(total: &Total) -> String {
+    let Total { name, part, before, after } = total;
+    let class = if *part { " class=\"part\"" } else { "" };
+    let (before, after) = (grouped(*before), grouped(*after));
+    format!("<tr{class}><td>{name}</td><td>{before}</td><td>{after}</td></tr>\n")
 }
 
 fn regions(regions: &[Region], saved: Saved) -> String {

@@ -1,8 +1,7 @@
 //! [`Report`] as text: aligned columns, at most 100 characters a line.
 
-use super::{GraphFacts, Report, Saved, border_note};
+use super::{Report, Saved, Total, border_note};
 use crate::fuse::{Refusal, Region};
-use std::collections::BTreeSet;
 use std::fmt;
 
 /// Characters in the longest line.
@@ -12,7 +11,7 @@ const NAME: usize = 36;
 
 impl fmt::Display for Report {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write_graphs(f, &self.model, &self.before, &self.after)?;
+        write_totals(f, &self.model, &self.totals())?;
         write_regions(f, &self.regions)?;
         write_refusals(f, &self.refused)?;
         let (file, arena) = (&self.file, &self.file.arena_bytes);
@@ -22,29 +21,14 @@ impl fmt::Display for Report {
     }
 }
 
-fn write_graphs(
-    f: &mut fmt::Formatter<'_>,
-    model: &str,
-    before: &GraphFacts,
-    after: &GraphFacts,
-) -> fmt::Result {
+fn write_totals(f: &mut fmt::Formatter<'_>, model: &str, totals: &[Total]) -> fmt::Result {
     writeln!(f, "{:NAME$} {:>18} {:>18}", shortened(model, NAME), "before", "after")?;
-    let mut row = |name: &str, before: u64, after: u64| {
-        let (before, after) = (grouped(before), grouped(after));
-        writeln!(f, "{:NAME$} {before:>18} {after:>18}", shortened(name, NAME))
-    };
-    let count = |facts: &GraphFacts| facts.nodes.values().sum::<usize>() as u64;
-    row("nodes", count(before), count(after))?;
-    let ops: BTreeSet<&str> = before.nodes.keys().chain(after.nodes.keys()).copied().collect();
-    for op in ops {
-        let of = |facts: &GraphFacts| facts.nodes.get(op).copied().unwrap_or(0) as u64;
-        row(&format!("  {op}"), of(before), of(after))?;
+    for Total { name, part, before, after } in totals {
+        let name = format!("{}{name}", if *part { "  " } else { "" });
+        let (before, after) = (grouped(*before), grouped(*after));
+        writeln!(f, "{:NAME$} {before:>18} {after:>18}", shortened(&name, NAME))?;
     }
-    row("parameters", before.params, after.params)?;
-    row("multiply-accumulates", before.macs, after.macs)?;
-    row("bytes of feature maps, written", before.activation_bytes, after.activation_bytes)?;
-    let (before, after) = (before.peak_activation_bytes, after.peak_activation_bytes);
-    row("bytes of feature maps, at once", before, after)
+    Ok(())
 }
 
 /// One line a region: the largest relative differences between before and after, of the exact
