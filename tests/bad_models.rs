@@ -107,7 +107,7 @@ fn all_unsupported_operators_are_listed_at_once() {
     let mut file = small_network()
         .node("Erf", "y", "e")
         .node("If", "e", "i")
-        .node("Transpose", "i", "t")
+        .node("Sqrt", "i", "t")
         .node("FusedMatMul", "t", "u")
         .output("u");
     file.graph.node[9].domain = "com.microsoft".into();
@@ -115,12 +115,36 @@ fn all_unsupported_operators_are_listed_at_once() {
     for part in [
         "Erf in `make_e`",
         "If in `make_i`",
-        "Transpose (supported on constants only) in `make_t`",
+        "Sqrt (supported on constants only) in `make_t`",
         "com.microsoft::FusedMatMul in `make_u`",
         "Conv",
     ] {
         assert!(message.contains(part), "{part:?} in {message}");
     }
+}
+
+#[test]
+fn computed_elements_that_move_are_refused_by_their_reader() {
+    let swapped = || vec![AttributeProto::ints("perm", [0, 1, 3, 2])];
+    let file = OnnxFile::new(13, &[1, 2, 3, 3]).node_with("Transpose", "x", "t", swapped());
+    let message = file.clone().node("Relu", "t", "y").problem().to_string();
+    assert!(message.contains("make_y") && message.contains("`t`"), "{message}");
+    let back = file.node_with("Transpose", "t", "u", swapped()).node("Relu", "u", "y");
+    assert_eq!(back.import().nodes.len(), 1, "moved there and back is not moved");
+}
+
+#[test]
+fn overwritten_elements_that_are_no_padding_are_refused() {
+    let scattered = |index: i64, updates: &[f32]| {
+        let mut file = OnnxFile::new(13, &[1, 1, 3, 2]).floats("v", &[1, 2], updates);
+        file.graph.initializer.push(TensorProto::ints("i", &[1, 3], &[0, 0, index]));
+        file.node("ScatterND", "x i v", "y")
+    };
+    // The last row overwritten is the picture above it, padded, but not all of the picture.
+    for file in [scattered(2, &[5.0, 5.0]), scattered(1, &[5.0, 5.0]), scattered(2, &[5.0, 6.0])] {
+        assert!(matches!(file.refusal(), Refusal::Unsupported { .. }));
+    }
+    assert!(matches!(scattered(3, &[5.0, 5.0]).refusal(), Refusal::Shape { .. }));
 }
 
 #[test]

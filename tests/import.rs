@@ -130,6 +130,90 @@ fn constant_folding_computes_what_the_operators_say() {
     assert_eq!(graph.constant_f32(constant), Some(&[50.0, 0.0, 7.0][..]));
 }
 
+/// The constant that `x` is multiplied with, made by `nodes` under the name `c`.
+fn folded(file: OnnxFile) -> Vec<f32> {
+    let graph = file.node("Mul", "x c", "y").import();
+    graph.constant_f32(graph.nodes[0].inputs[1]).expect("a constant").to_vec()
+}
+
+fn numbers() -> OnnxFile {
+    OnnxFile::new(13, &[1, 4]).floats("a", &[2, 2], &[1.0, 4.0, -9.0, 16.0]).ints("flat", &[1, 4])
+}
+
+fn flat(file: OnnxFile) -> Vec<f32> {
+    folded(file.node("Reshape", "r flat", "c"))
+}
+
+#[test]
+fn folded_arithmetic_is_that_of_the_operators() {
+    let of = |op: &str, operands: &str| flat(numbers().node(op, operands, "r"));
+    assert_eq!(of("Neg", "a"), [-1.0, -4.0, 9.0, -16.0]);
+    assert_eq!(of("Abs", "a"), [1.0, 4.0, 9.0, 16.0]);
+    assert_eq!(of("Reciprocal", "a"), [1.0, 0.25, 1.0 / -9.0, 0.0625]);
+    assert_eq!(flat(numbers().node("Abs", "a", "b").node("Sqrt", "b", "r")), [1.0, 2.0, 3.0, 4.0]);
+    let with = |op: &str| flat(numbers().floats("b", &[2], &[2.0, 3.0]).node(op, "a b", "r"));
+    assert_eq!(with("Min"), [1.0, 3.0, -9.0, 3.0]);
+    assert_eq!(with("Max"), [2.0, 4.0, 2.0, 16.0]);
+    assert_eq!(with("Pow"), [1.0, 64.0, 81.0, 4096.0]);
+    for (op, truths) in
+        [("Less", [1.0, 0.0, 1.0, 0.0]), ("Greater", [0.0, 1.0, 0.0, 1.0]), ("Equal", [0.0; 4])]
+    {
+        let file = numbers().floats("b", &[2], &[2.0, 3.0]).node(op, "a b", "t");
+        let cast = vec![AttributeProto::int("to", 1)];
+        assert_eq!(flat(file.node_with("Cast", "t", "r", cast)), truths, "{op}");
+    }
+}
+
+#[test]
+fn folded_choices_and_logic_broadcast() {
+    let file = numbers().ints("p", &[1, 0]).ints("q", &[1, 1]).floats("z", &[], &[7.0]);
+    let file = file.node("And", "p q", "both").node("Not", "both", "n").node("Or", "n p", "any");
+    let chosen = |by: &str| flat(file.clone().node("Where", &format!("{by} a z"), "r"));
+    assert_eq!(chosen("both"), [1.0, 7.0, -9.0, 7.0]);
+    assert_eq!(chosen("n"), [7.0, 4.0, 7.0, 16.0]);
+    assert_eq!(chosen("any"), [1.0, 4.0, -9.0, 16.0]);
+}
+
+#[test]
+fn folded_rearrangements_move_the_right_elements() {
+    let file = OnnxFile::new(13, &[1, 4]).floats("v", &[1, 2], &[1.0, 2.0]);
+    let expanded = file.clone().ints("to", &[2, 1]).ints("flat", &[1, 4]);
+    assert_eq!(flat(expanded.node("Expand", "v to", "r")), [1.0, 2.0, 1.0, 2.0]);
+    let tiled = file.clone().floats("w", &[2, 1], &[3.0, 4.0]).ints("by", &[1, 2]);
+    assert_eq!(flat(tiled.ints("flat", &[1, 4]).node("Tile", "w by", "r")), [3.0, 3.0, 4.0, 4.0]);
+    let mut written = numbers().floats("u", &[1, 2], &[5.0, 6.0]);
+    written.graph.initializer.push(TensorProto::ints("i", &[1, 1], &[-1]));
+    assert_eq!(flat(written.node("ScatterND", "a i u", "r")), [1.0, 4.0, 5.0, 6.0]);
+    let mut range = OnnxFile::new(13, &[1, 4]);
+    for (name, value) in [("from", 7), ("to", -1), ("by", -2)] {
+        range.graph.initializer.push(TensorProto::ints(name, &[], &[value]));
+    }
+    let range = range.node("Range", "from to by", "r");
+    let cast = vec![AttributeProto::int("to", 1)];
+    assert_eq!(folded(range.node_with("Cast", "r", "c", cast)), [7.0, 5.0, 3.0, 1.0]);
+}
+
+#[test]
+fn folded_products_and_reductions_sum_over_the_right_axes() {
+    let both = || numbers().floats("b", &[2, 2], &[1.0, 2.0, 3.0, 4.0]);
+    assert_eq!(flat(both().node("MatMul", "a b", "r")), [13.0, 18.0, 39.0, 46.0]);
+    let equation = |text: &'static str| vec![AttributeProto::string("equation", text)];
+    let einsum = |text: &'static str| flat(both().node_with("Einsum", "a b", "r", equation(text)));
+    assert_eq!(einsum("ij,jk->ik"), [13.0, 18.0, 39.0, 46.0]);
+    assert_eq!(einsum("ij,kj->ki"), [9.0, 23.0, 19.0, 37.0]);
+    assert_eq!(einsum("ij, ij -> ji"), [1.0, -27.0, 8.0, 64.0]);
+    let sum = |axes: &[i64]| {
+        let file = numbers().ints("axes", axes).node("ReduceSum", "a axes", "s");
+        folded(file.node("Add", "s zero", "c").floats("zero", &[1, 4], &[0.0; 4]))
+    };
+    assert_eq!(sum(&[0, 1]), [12.0; 4]);
+    let rows = numbers().ints("axes", &[-1]).node("ReduceSum", "a axes", "s");
+    assert_eq!(flat(rows.node("Mul", "s a", "r")), [5.0, 20.0, -63.0, 112.0]);
+    let columns = vec![AttributeProto::ints("axes", [0])];
+    let product = numbers().node_with("ReduceProd", "a", "p", columns).node("Mul", "p a", "r");
+    assert_eq!(flat(product), [-9.0, 256.0, 81.0, 1024.0]);
+}
+
 #[test]
 fn outputs_that_are_not_kept_take_their_nodes_along() {
     let mut file = small_network().node("NoSuchOperator", "y", "aux");

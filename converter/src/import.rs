@@ -5,8 +5,8 @@
 //!
 //! Steps: decode the protobuf; find the nodes that the kept outputs need (`order`); refuse all
 //! unsupported operators at once; then import node by node. An operand is either a value of the
-//! graph or a constant; nodes whose operands are all constant are computed (`fold`), the others
-//! go through `OPERATORS`. Adding an operator is one function and one line there.
+//! graph, a constant, or a rearrangement of both (`view`); nodes whose operands are all constant are
+//! computed (`fold`), the others go through `OPERATORS`. Adding an operator is one function and one line there.
 #![deny(
     clippy::indexing_slicing,
     clippy::unwrap_used,
@@ -30,6 +30,7 @@ mod order;
 mod pool;
 mod session;
 mod shape;
+mod view;
 mod weights;
 mod window;
 
@@ -86,11 +87,14 @@ const OPERATORS: &[(&str, ImportFn)] = &[
     ("ReduceMean", pool::reduce_mean),
     ("Relu", activation::relu),
     ("Reshape", shape::reshape),
+    ("ScatterND", view::scatter_nd),
     ("Sigmoid", activation::sigmoid),
+    ("Slice", view::slice),
     ("Softmax", activation::softmax),
     ("Squeeze", shape::squeeze),
     ("Sub", arithmetic::sub),
     ("Sum", arithmetic::sum),
+    ("Transpose", view::transpose),
     ("Unsqueeze", shape::unsqueeze),
 ];
 

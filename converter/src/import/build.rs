@@ -46,7 +46,8 @@ pub(super) struct Builder {
     pub(super) values: Names,
     /// Names of nodes.
     pub(super) nodes: Names,
-    constants: HashMap<String, ValueId>,
+    /// Constants and views that are values of the graph by now.
+    read: HashMap<String, ValueId>,
 }
 
 impl Builder {
@@ -59,14 +60,25 @@ impl Builder {
         let (name, tensor) = match operand {
             Operand::Value { id, .. } => return Ok(*id),
             Operand::Constant { name, tensor } => (name, tensor),
+            Operand::View(_) => return Err(Refusal::MissingOperand(role)),
         };
-        if let Some(&id) = self.constants.get(name) {
+        if let Some(id) = self.known(name) {
             return Ok(id);
         }
         finite(name, operand.floats(role)?)?;
         let id = self.graph.constant(name.clone(), tensor.clone());
-        self.constants.insert(name.clone(), id);
+        self.remember(name, id);
         Ok(id)
+    }
+
+    /// The value that a constant or view of this name has become.
+    pub(super) fn known(&self, name: &str) -> Option<ValueId> {
+        self.read.get(name).copied()
+    }
+
+    /// What a constant or view has become.
+    pub(super) fn remember(&mut self, name: &str, id: ValueId) {
+        self.read.insert(name.to_owned(), id);
     }
 
     /// A constant made here, under a name that tells what it was made from.

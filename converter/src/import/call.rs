@@ -1,10 +1,12 @@
 //! [`Call`]: one ONNX node with its operands resolved, and checked access to its parameters.
 
 use super::error::Refusal;
+use super::view::View;
 use crate::graph::ValueId;
 use crate::onnx::{AttributeProto, AttributeType, NodeProto, TensorProto};
 use crate::tensor::Tensor;
 use std::path::Path;
+use std::sync::Arc;
 
 /// What an ONNX value name stands for during import.
 #[derive(Clone, Debug)]
@@ -23,6 +25,8 @@ pub(super) enum Operand {
         /// Shape and values.
         tensor: Tensor,
     },
+    /// Depends on the model's input; becomes a value when a node of the graph reads it.
+    View(Arc<View>),
 }
 
 impl Operand {
@@ -31,13 +35,14 @@ impl Operand {
         match self {
             Self::Value { shape, .. } => shape,
             Self::Constant { tensor, .. } => tensor.shape(),
+            Self::View(view) => view.shape(),
         }
     }
 
     /// The constant, under the name for messages.
     pub(super) fn constant(&self, role: &'static str) -> Result<(&str, &Tensor), Refusal> {
         match self {
-            Self::Value { .. } => Err(Refusal::NotConstant { role }),
+            Self::Value { .. } | Self::View(_) => Err(Refusal::NotConstant { role }),
             Self::Constant { name, tensor } => Ok((name, tensor)),
         }
     }

@@ -3,8 +3,11 @@
 //! A fold is a function from constants to a constant. Adding one is one function and one line in
 //! [`FOLDS`]. Float results are rounded to f32 after each operation, as the graph says.
 
-use super::arithmetic::broadcast;
-use super::call::{Call, Operand, axis, checked_axis, shape_refusal};
+pub(super) mod arrange;
+mod elementwise;
+mod product;
+
+use super::call::{Call, checked_axis, shape_refusal};
 use super::error::Refusal;
 use super::shape::concat_shape;
 use super::weights;
@@ -27,30 +30,52 @@ pub(super) enum Fold {
 
 /// Every operator that is computed during import.
 pub(super) const FOLDS: &[(&str, Fold)] = &[
-    ("Add", Fold::Values(add)),
+    ("Abs", Fold::Values(elementwise::abs)),
+    ("Add", Fold::Values(elementwise::add)),
+    ("And", Fold::Values(elementwise::and)),
     ("Cast", Fold::Values(cast)),
     ("Concat", Fold::Values(concat)),
     ("Constant", Fold::Values(constant)),
     ("ConstantOfShape", Fold::Values(constant_of_shape)),
-    ("Div", Fold::Values(div)),
+    ("Div", Fold::Values(elementwise::div)),
     ("Dropout", Fold::Import),
+    ("Einsum", Fold::Values(product::einsum)),
+    ("Equal", Fold::Values(elementwise::equal)),
+    ("Expand", Fold::Values(arrange::expand)),
     ("Flatten", Fold::Import),
-    ("Gather", Fold::Values(gather)),
+    ("Gather", Fold::Values(arrange::gather)),
+    ("Greater", Fold::Values(elementwise::greater)),
     ("Identity", Fold::Import),
-    ("Mul", Fold::Values(mul)),
+    ("Less", Fold::Values(elementwise::less)),
+    ("MatMul", Fold::Values(product::matmul)),
+    ("Max", Fold::Values(elementwise::max)),
+    ("Min", Fold::Values(elementwise::min)),
+    ("Mul", Fold::Values(elementwise::mul)),
+    ("Neg", Fold::Values(elementwise::neg)),
+    ("Not", Fold::Values(elementwise::not)),
+    ("Or", Fold::Values(elementwise::or)),
+    ("Pow", Fold::Values(elementwise::pow)),
+    ("Range", Fold::Values(range)),
+    ("Reciprocal", Fold::Values(elementwise::reciprocal)),
+    ("ReduceProd", Fold::Values(product::reduce_prod)),
+    ("ReduceSum", Fold::Values(product::reduce_sum)),
     ("Reshape", Fold::Import),
+    ("ScatterND", Fold::Values(arrange::scatter_nd)),
     ("Shape", Fold::Shapes(shape)),
-    ("Slice", Fold::Values(slice)),
+    ("Slice", Fold::Values(arrange::slice)),
+    ("Sqrt", Fold::Values(elementwise::sqrt)),
     ("Squeeze", Fold::Import),
-    ("Sub", Fold::Values(sub)),
-    ("Transpose", Fold::Values(transpose)),
+    ("Sub", Fold::Values(elementwise::sub)),
+    ("Tile", Fold::Values(arrange::tile)),
+    ("Transpose", Fold::Values(arrange::transpose)),
     ("Unsqueeze", Fold::Import),
+    ("Where", Fold::Values(elementwise::select)),
 ];
 
 const ROLE: &str = "its operand";
 
 /// Number of elements of a result, if folding may still make that many.
-fn affordable(call: &Call<'_>, shape: &[usize]) -> Result<usize, Refusal> {
+pub(super) fn affordable(call: &Call<'_>, shape: &[usize]) -> Result<usize, Refusal> {
     let fits = |&n: &usize| n <= call.room;
     let too_large = || Refusal::TooLarge { shape: shape.to_vec(), most: call.room };
     elements(shape).filter(fits).ok_or_else(too_large)
@@ -63,56 +88,6 @@ fn tensor(shape: Vec<usize>, data: Data) -> Result<Tensor, Refusal> {
         Data::I64(values) => Tensor::i64(shape, values),
     }
     .ok_or(wrong)
-}
-
-/// The elements of `source` at these row-major indices.
-fn pick(
-    source: &Tensor,
-    shape: Vec<usize>,
-    indices: impl Iterator<Item = usize>,
-) -> Result<Tensor, Refusal> {
-    fn of<T: Copy>(values: &[T], indices: impl Iterator<Item = usize>) -> Vec<T> {
-        indices.filter_map(|i| values.get(i).copied()).collect()
-    }
-    let data = match source.data() {
-        Data::F32(values) => Data::F32(of(values, indices)),
-        Data::I64(values) => Data::I64(of(values, indices)),
-    };
-    tensor(shape, data)
-}
-
-/// Elements between neighbours along each axis of a row-major tensor.
-fn strides(shape: &[usize]) -> Vec<i64> {
-    let mut stride = 1_i64;
-    let mut strides: Vec<i64> = Vec::with_capacity(shape.len());
-    for &length in shape.iter().rev() {
-        strides.push(stride);
-        stride = stride.saturating_mul(i64::try_from(length).unwrap_or(i64::MAX));
-    }
-    strides.reverse();
-    strides
-}
-
-/// Row-major walk over `shape`; yields `offset` + the sum of coordinate x stride.
-fn walk(shape: &[usize], offset: i64, strides: &[i64]) -> impl Iterator<Item = usize> + use<> {
-    let axes: Vec<(i64, i64)> =
-        shape.iter().map(|&n| i64::try_from(n).unwrap_or(0)).zip(strides.iter().copied()).collect();
-    let total = elements(shape).unwrap_or(0);
-    let mut at = vec![0_i64; axes.len()];
-    let mut index = offset;
-    (0..total).map(move |_| {
-        let here = index;
-        for (coordinate, &(length, stride)) in at.iter_mut().zip(&axes).rev() {
-            *coordinate = coordinate.saturating_add(1);
-            index = index.saturating_add(stride);
-            if *coordinate < length {
-                break;
-            }
-            index = index.saturating_sub(stride.saturating_mul(length));
-            *coordinate = 0;
-        }
-        usize::try_from(here).unwrap_or(usize::MAX)
-    })
 }
 
 fn constant(call: &Call<'_>) -> Result<Tensor, Refusal> {
@@ -178,103 +153,6 @@ fn cast(call: &Call<'_>) -> Result<Tensor, Refusal> {
     tensor(source.shape().to_vec(), data)
 }
 
-fn transpose(call: &Call<'_>) -> Result<Tensor, Refusal> {
-    let (_, source) = call.operand(0, ROLE)?.constant(ROLE)?;
-    let rank = source.shape().len();
-    let order: Vec<usize> = match call.ints("perm")? {
-        None => (0..rank).rev().collect(),
-        Some(perm) => {
-            let axes = perm.iter().map(|&a| checked_axis("perm", a, rank));
-            axes.collect::<Result<_, _>>()?
-        }
-    };
-    let mut sorted = order.clone();
-    sorted.sort_unstable();
-    if !sorted.into_iter().eq(0..rank) {
-        return Err(Refusal::Attribute {
-            name: "perm",
-            found: format!("{order:?}"),
-            expected: format!("each of the {rank} axes once"),
-        });
-    }
-    let by = strides(source.shape());
-    let shape: Vec<usize> = order.iter().filter_map(|&a| source.shape().get(a).copied()).collect();
-    let by: Vec<i64> = order.iter().filter_map(|&a| by.get(a).copied()).collect();
-    affordable(call, &shape)?;
-    let indices = walk(&shape, 0, &by);
-    pick(source, shape, indices)
-}
-
-fn gather(call: &Call<'_>) -> Result<Tensor, Refusal> {
-    let (_, source) = call.operand(0, ROLE)?.constant(ROLE)?;
-    let indices = call.operand(1, "its indices")?;
-    let along = checked_axis("axis", call.int("axis", 0)?, source.shape().len())?;
-    let (before, after) = source.shape().split_at(along);
-    let (length, after) = after.split_first().map_or((0, after), |(&n, rest)| (n, rest));
-    let shape = [before, indices.shape(), after].concat();
-    affordable(call, &shape)?;
-    let wrong = |found: &i64| Refusal::Shape {
-        role: "its operand",
-        found: source.shape().to_vec(),
-        expected: format!("an axis {along} that holds index {found}"),
-    };
-    let rows = indices.integers("its indices")?.iter();
-    let rows = rows.map(|i| axis(*i, length).ok_or_else(|| wrong(i)));
-    let rows: Vec<usize> = rows.collect::<Result<_, _>>()?;
-    let inner = elements(after).unwrap_or(0);
-    let outer = 0..elements(before).unwrap_or(0);
-    let row = |o: usize, r: usize| o.saturating_mul(length).saturating_add(r).saturating_mul(inner);
-    let starts = outer.flat_map(|o| rows.iter().map(move |&r| row(o, r)));
-    pick(source, shape, starts.flat_map(|s| s..s.saturating_add(inner)))
-}
-
-/// Starts, ends, axes and steps are attributes before opset 10, operands from then on.
-fn slice(call: &Call<'_>) -> Result<Tensor, Refusal> {
-    let (_, source) = call.operand(0, ROLE)?.constant(ROLE)?;
-    let list = |name, index| call.ints_or_operand(name, 10, index);
-    let (starts, ends) = (list("starts", 1)?.unwrap_or(&[]), list("ends", 2)?.unwrap_or(&[]));
-    let all: Vec<i64> = (0..).take(starts.len()).collect();
-    let ones = vec![1; starts.len()];
-    let axes = list("axes", 3)?.unwrap_or(&all);
-    let steps = if call.opset < 10 { None } else { list("steps", 4)? }.unwrap_or(&ones);
-    let mut shape = source.shape().to_vec();
-    let mut by = strides(&shape);
-    let mut offset = 0_i64;
-    for (((&start, &end), &along), &step) in starts.iter().zip(ends).zip(axes).zip(steps) {
-        let along = checked_axis("axes", along, source.shape().len())?;
-        let Some((length, stride)) = shape.get_mut(along).zip(by.get_mut(along)) else { continue };
-        let wrong = || Refusal::Attribute {
-            name: "steps",
-            found: step.to_string(),
-            expected: "not 0".to_owned(),
-        };
-        let (first, count) = range(start, end, step, *length).ok_or_else(wrong)?;
-        offset = offset.saturating_add(first.saturating_mul(*stride));
-        *length = count;
-        *stride = stride.saturating_mul(step);
-    }
-    affordable(call, &shape)?;
-    let indices = walk(&shape, offset, &by);
-    pick(source, shape, indices)
-}
-
-/// First index and number of indices of `start..end` by `step` in an axis, clamped as ONNX says.
-fn range(start: i64, end: i64, step: i64, length: usize) -> Option<(i64, usize)> {
-    let length = i64::try_from(length).ok()?;
-    let wrap = |at: i64| if at < 0 { at.saturating_add(length) } else { at };
-    let last = length.checked_sub(1)?;
-    let (first, span) = if step > 0 {
-        let first = wrap(start).clamp(0, length);
-        (first, wrap(end).clamp(0, length).checked_sub(first)?)
-    } else {
-        let first = wrap(start).clamp(0, last.max(0)).min(last);
-        (first, first.checked_sub(wrap(end).clamp(-1, last))?)
-    };
-    let step = step.checked_abs().filter(|&s| s > 0)?;
-    let count = span.max(0).checked_add(step.checked_sub(1)?)?.checked_div(step)?;
-    Some((first, usize::try_from(count).ok()?))
-}
-
 fn concat(call: &Call<'_>) -> Result<Tensor, Refusal> {
     let parts = call.all(ROLE)?;
     let rank = parts.first().map_or(0, |p| p.shape().len());
@@ -324,62 +202,35 @@ fn constant_of_shape(call: &Call<'_>) -> Result<Tensor, Refusal> {
     tensor(shape, data)
 }
 
-fn add(call: &Call<'_>) -> Result<Tensor, Refusal> {
-    binary(call, |a, b| a + b, i64::checked_add)
-}
-
-fn sub(call: &Call<'_>) -> Result<Tensor, Refusal> {
-    binary(call, |a, b| a - b, i64::checked_sub)
-}
-
-fn mul(call: &Call<'_>) -> Result<Tensor, Refusal> {
-    binary(call, |a, b| a * b, i64::checked_mul)
-}
-
-fn div(call: &Call<'_>) -> Result<Tensor, Refusal> {
-    binary(call, |a, b| a / b, i64::checked_div)
-}
-
-fn binary(
-    call: &Call<'_>,
-    float: impl Fn(f32, f32) -> f32,
-    integer: impl Fn(i64, i64) -> Option<i64>,
-) -> Result<Tensor, Refusal> {
-    let (a, b) = (call.operand(0, "its first operand")?, call.operand(1, "its second operand")?);
-    let shape = broadcast(a.shape(), b.shape())?;
-    affordable(call, &shape)?;
-    let pairs = pairs(a, b, &shape);
-    let data = match (a.floats("its first operand"), a.integers("its first operand")) {
-        (Ok(x), _) => {
-            let y = b.floats("its second operand")?;
-            let value = |(i, j): (usize, usize)| Some(float(*x.get(i)?, *y.get(j)?));
-            Data::F32(pairs.filter_map(value).collect())
-        }
-        (_, x) => {
-            let (x, y) = (x?, b.integers("its second operand")?);
-            let value = |(i, j): (usize, usize)| integer(*x.get(i)?, *y.get(j)?);
-            let values = pairs.map(value).collect::<Option<Vec<i64>>>();
-            Data::I64(values.ok_or_else(|| Refusal::Unsupported {
-                found: format!("{} of integers that overflows or divides by 0", call.node.op_type),
-                remedy: "export the model again",
-            })?)
-        }
+/// Start, limit and step, each one number of the same type.
+fn range(call: &Call<'_>) -> Result<Tensor, Refusal> {
+    let roles = ["its start", "its limit", "its step"];
+    let operand = |k: usize| call.operand(k, roles.get(k).copied().unwrap_or(ROLE));
+    let (start, limit, step) = (operand(0)?, operand(1)?, operand(2)?);
+    let endless = || Refusal::Unsupported {
+        found: "a range without a last number".to_owned(),
+        remedy: "export the model again",
     };
-    tensor(shape, data)
-}
-
-/// Indices into both operands for each element of the broadcast result.
-fn pairs(
-    a: &Operand,
-    b: &Operand,
-    shape: &[usize],
-) -> impl Iterator<Item = (usize, usize)> + use<> {
-    let stretched = |operand: &Operand| {
-        let own = strides(operand.shape()).into_iter().zip(operand.shape());
-        let own = own.map(|(stride, &n)| if n == 1 { 0 } else { stride });
-        let missing = shape.len().saturating_sub(operand.shape().len());
-        let by: Vec<i64> = std::iter::repeat_n(0, missing).chain(own).collect();
-        walk(shape, 0, &by)
+    if let Ok(first) = start.scalar(ROLE) {
+        let (limit, step) = (limit.scalar(ROLE)?, step.scalar(ROLE)?);
+        let count = ((limit - first) / step).ceil().max(0.0);
+        let count = if count.is_finite() { count as usize } else { return Err(endless()) };
+        affordable(call, &[count])?;
+        return tensor(
+            vec![count],
+            Data::F32((0..count).map(|k| first + k as f32 * step).collect()),
+        );
+    }
+    let one = |k| match operand(k)?.integers(ROLE)? {
+        &[value] => Ok(i128::from(value)),
+        _ => Err(shape_refusal(ROLE, operand(k)?.shape(), "one element")),
     };
-    stretched(a).zip(stretched(b))
+    let (first, limit, step) = (one(0)?, one(1)?, one(2)?);
+    let span = limit.saturating_sub(first).saturating_mul(step.signum());
+    let count = span.max(0).saturating_add(step.abs().saturating_sub(1)).checked_div(step.abs());
+    let count = usize::try_from(count.ok_or_else(endless)?).unwrap_or(usize::MAX);
+    affordable(call, &[count])?;
+    let number = |k: usize| first.saturating_add(step.saturating_mul(k as i128));
+    let numbers = (0..count).map(|k| i64::try_from(number(k)).map_err(|_| endless()));
+    tensor(vec![count], Data::I64(numbers.collect::<Result<_, _>>()?))
 }

@@ -5,10 +5,11 @@ use super::call::{Call, Operand};
 use super::error::{Problem, Refusal, Unsupported};
 use super::fold::{FOLDS, Fold};
 use super::order::{Sources, label};
+use super::view::SEE_VIEWS;
 use super::{ImportFn, OPERATORS, Options, inputs, is_standard, weights};
 use crate::graph::{Activation, Graph, Op};
 use crate::onnx::{GraphProto, NodeProto};
-use crate::tensor::Tensor;
+use crate::tensor::{Tensor, elements};
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::path::Path;
 
@@ -48,7 +49,7 @@ impl<'a> Session<'a> {
         let read: HashSet<&str> = read.collect();
         let mut operands = self.inputs(&mut builder, &read)?;
         self.initialisers(&mut operands, &read)?;
-        self.nodes(&mut builder, &mut operands, &order, &read)?;
+        self.nodes(&mut builder, &mut operands, &order, &read, &outputs)?;
         bind_outputs(&mut builder, &operands, &outputs)?;
         prune(&mut builder.graph);
         Ok(builder.graph)
@@ -147,19 +148,24 @@ impl<'a> Session<'a> {
         operands: &mut Operands<'a>,
         order: &Nodes<'a>,
         read: &HashSet<&str>,
+        outputs: &[&str],
     ) -> Result<(), Problem> {
         let mut room = MAX_FOLDED;
         for (index, node) in order {
             let name = builder.nodes.unique(&shown(*index, node));
             let bound = node.input.iter().map(|i| operands.get(i.as_str()).cloned()).collect();
             let (opset, folder) = (self.opset, self.folder);
-            let call = Call { node, name, opset, operands: bound, room, folder };
-            let result = sole_output(&call, read).and_then(|()| one(&call, builder, &mut room));
+            let mut call = Call { node, name, opset, operands: bound, room, folder };
+            let result = sole_output(&call, read).and_then(|()| one(&mut call, builder, &mut room));
             let refused = |refusal| Problem::Node {
                 node: call.name.clone(),
                 op: node.op_type.clone(),
                 refusal,
             };
+            let result = result.and_then(|result| match outputs.contains(&call.output()) {
+                true => builder.without_view(&call, &result),
+                false => Ok(result),
+            });
             operands.insert(call.output(), result.map_err(refused)?);
         }
         Ok(())
@@ -176,21 +182,38 @@ fn sole_output(call: &Call<'_>, read: &HashSet<&str>) -> Result<(), Refusal> {
 }
 
 /// Computes the node if it can be, imports it otherwise.
-fn one(call: &Call<'_>, builder: &mut Builder, room: &mut usize) -> Result<Operand, Refusal> {
+fn one(call: &mut Call<'_>, builder: &mut Builder, room: &mut usize) -> Result<Operand, Refusal> {
     let constant = call.operands.iter().flatten().all(|o| matches!(o, Operand::Constant { .. }));
     let op = &call.node.op_type;
     let tensor = match (fold(op), constant) {
         (Some(Fold::Values(compute)), true) | (Some(Fold::Shapes(compute)), _) => compute(call)?,
-        _ => {
-            let import = operator(op).ok_or_else(|| Refusal::Unsupported {
-                found: format!("{op} of a value that depends on the input"),
-                remedy: "replace it before exporting",
-            })?;
-            return import(call, builder);
-        }
+        _ => return imported(call, builder, room),
     };
     *room = room.saturating_sub(tensor.len());
     Ok(Operand::Constant { name: call.output().to_owned(), tensor })
+}
+
+/// Imports the node through its operator.
+fn imported(
+    call: &mut Call<'_>,
+    builder: &mut Builder,
+    room: &mut usize,
+) -> Result<Operand, Refusal> {
+    let op = call.node.op_type.as_str();
+    let import = operator(op).ok_or_else(|| Refusal::Unsupported {
+        found: format!("{op} of a value that depends on the input"),
+        remedy: "replace it before exporting",
+    })?;
+    if !SEE_VIEWS.contains(&op) {
+        let operands = std::mem::take(&mut call.operands).into_iter();
+        let values = operands.map(|o| o.map(|o| builder.without_view(call, &o)).transpose());
+        call.operands = values.collect::<Result<_, _>>()?;
+    }
+    let result = import(call, builder)?;
+    if matches!(result, Operand::View(_)) {
+        *room = room.saturating_sub(elements(result.shape()).unwrap_or(usize::MAX));
+    }
+    Ok(result)
 }
 
 /// `x * (1 / std) - mean / std`, both factors rounded once from f64.

@@ -27,7 +27,10 @@ pub(super) fn reshaped(
             let tensor = tensor.reshaped(shape).ok_or_else(wrong)?;
             Ok(Operand::Constant { name: call.output().to_owned(), tensor })
         }
-        Operand::Value { id, .. } => builder.emit(call, Op::Reshape, vec![*id], shape),
+        Operand::Value { .. } | Operand::View(_) => {
+            let x = builder.value(operand, "its input")?;
+            builder.emit(call, Op::Reshape, vec![x], shape)
+        }
     }
 }
 

@@ -1,0 +1,117 @@
+//! Blocks of re-parameterizable papers as PyTorch's exporters write them, each with the convolutions
+//! that a perfect converter leaves (`blocks/INDEX.tsv`). Nothing here is trained; all that is
+//! claimed is algebra.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use unbraid_converter::fuse::{FuseMode, Fused, fuse};
+use unbraid_converter::graph::{Graph, Node, Op};
+use unbraid_converter::import::{Options, load};
+use unbraid_tests::graphs::difference;
+
+/// One file and what must become of it.
+struct Block {
+    /// What all its exports have in common.
+    family: String,
+    path: PathBuf,
+    /// In execution order, as [`described`] says them.
+    ideal: Vec<String>,
+    graph: Graph,
+    fused: Fused,
+}
+
+/// Every row of the index, imported and fused.
+fn blocks() -> Vec<Block> {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("blocks");
+    let index = std::fs::read_to_string(folder.join("INDEX.tsv")).expect("an index");
+    let rows = index.lines().skip(1).map(|row| {
+        let (file, ideal) = row.split_once('\t').expect("a file and its convolutions");
+        let path = folder.join(file);
+        let graph = load(&path, &Options::default()).unwrap_or_else(|e| panic!("{e}"));
+        let fused = fuse(graph.clone(), FuseMode::Free, &mut |_| {});
+        let (family, _) = file.split_once("__").expect("block__exporter");
+        let ideal = ideal.split("; ").map(str::to_owned).collect();
+        Block { family: family.to_owned(), path, ideal, graph, fused }
+    });
+    let blocks: Vec<Block> = rows.collect();
+    let files = std::fs::read_dir(folder).expect("a folder").count();
+    assert_eq!(files, blocks.len() + 1, "every file has a row");
+    blocks
+}
+
+/// `conv3x3 6->8 s2 p1 g2`, `fc 16->10`; `None` for what is neither.
+fn described(graph: &Graph, node: &Node) -> Option<String> {
+    let weight = graph.shape(*node.inputs.get(1)?);
+    match (&node.op, weight) {
+        (Op::Conv(conv), &[o, i, kh, kw]) => {
+            let (window, groups) = (conv.window, conv.groups);
+            let text = format!(
+                "conv{kh}x{kw} {}->{o} s{} p{}",
+                i * groups,
+                window.stride.h,
+                window.pad.top
+            );
+            Some(if groups == 1 { text } else { format!("{text} g{groups}") })
+        }
+        (Op::Linear { .. }, &[o, i]) => Some(format!("fc {i}->{o}")),
+        _ => None,
+    }
+}
+
+fn convolutions(graph: &Graph) -> Vec<(String, &[f32])> {
+    let weight = |node: &Node| graph.constant_f32(node.inputs[1]).expect("constant weights");
+    let of = |node| described(graph, node).map(|text| (text, weight(node)));
+    let mut all: Vec<(String, &[f32])> = graph.nodes.iter().filter_map(of).collect();
+    // Exporters order parallel nodes differently.
+    all.sort_by(|(a, _), (b, _)| a.cmp(b));
+    all
+}
+
+#[test]
+fn every_block_becomes_its_ideal_convolutions() {
+    for block in blocks() {
+        let found: Vec<String> =
+            convolutions(&block.fused.graph).into_iter().map(|(text, _)| text).collect();
+        let mut ideal = block.ideal.clone();
+        ideal.sort();
+        assert_eq!(found, ideal, "{:?}: {:#?}", block.path, block.fused.refused);
+    }
+}
+
+#[test]
+fn every_fused_block_is_the_same_function_up_to_its_border() {
+    let mut borders = 0;
+    for block in blocks() {
+        for region in &block.fused.regions {
+            let exact = region.certificate.exact;
+            assert!(exact.worst() <= 1e-9, "{:?}: {region:?}", block.path);
+            borders += usize::from(exact.border > 0.0);
+        }
+        let rounded = difference(&block.graph, &block.fused.graph);
+        assert!(rounded < 5e-6, "{:?}: {rounded:e}", block.path);
+    }
+    assert!(borders > 0, "no block has a border");
+}
+
+#[test]
+fn all_exporters_of_a_block_give_the_same_kernels() {
+    let blocks = blocks();
+    let mut families: BTreeMap<&str, Vec<&Block>> = BTreeMap::new();
+    for block in &blocks {
+        families.entry(&block.family).or_default().push(block);
+    }
+    for (family, exports) in families {
+        assert!(exports.len() > 1, "{family} has one export");
+        let first = convolutions(&exports[0].fused.graph);
+        for other in &exports[1..] {
+            let kernels = convolutions(&other.fused.graph);
+            for ((text, a), (_, b)) in first.iter().zip(&kernels) {
+                let largest = a.iter().fold(0.0_f32, |m, v| m.max(v.abs()));
+                let error = a.iter().zip(*b).fold(0.0_f32, |m, (a, b)| m.max((a - b).abs()));
+                assert!(error <= 1e-6 * largest, "{:?} {text}: {error}", other.path);
+            }
+            let error = difference(&exports[0].graph, &other.graph);
+            assert!(error < 1e-5, "{:?}: {error:e}", other.path);
+        }
+    }
+}
