@@ -3,8 +3,11 @@
 //! Append variants only: postcard numbers them. The match on [`Op`] is exhaustive everywhere on
 //! purpose, so that the compiler lists what a new operation needs.
 
+mod function;
+
 use crate::dims::{Dims, Window};
 use crate::span::Span;
+pub use function::Function;
 use serde::{Deserialize, Serialize};
 
 /// A feature map in the arena: f32, NHWC, `span.len == h * w * c * 4`, `span.offset` a multiple of 64.
