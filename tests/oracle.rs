@@ -272,3 +272,22 @@ fn interpreter_and_tract_agree_on_softmax() {
         compare(name, file.bytes());
     }
 }
+
+#[test]
+fn a_batch_is_its_pictures_one_by_one() {
+    for (k, one) in [every_op::fused(), every_op::plain(2)].into_iter().enumerate() {
+        let mut batch = one.clone();
+        let computed = batch.values.iter_mut().filter(|value| value.constant.is_none());
+        computed.for_each(|value| value.shape[0] = 3);
+        let len = one.shape(one.inputs[0]).iter().product();
+        let noise = Random(k as u64).vec(3 * len);
+        let pictures: Vec<f64> = noise.into_iter().map(f64::from).collect();
+        let together = reference::run(&batch, std::slice::from_ref(&pictures)).expect("runs");
+        let mut apart = vec![Vec::new(); together.len()];
+        for picture in pictures.chunks_exact(len) {
+            let outputs = reference::run(&one, &[picture.to_vec()]).expect("runs");
+            apart.iter_mut().zip(outputs).for_each(|(all, output)| all.extend(output));
+        }
+        assert_eq!(together, apart);
+    }
+}

@@ -89,7 +89,8 @@ pub fn run_values(
 /// Runs the nodes with these indices, in this order, from values that are `known`, and returns
 /// those that are `wanted`.
 ///
-/// Pictures may have another size than in the graph, as long as no node among `nodes` is a reshape.
+/// Pictures may have another size than in the graph, as long as no node among `nodes` is a reshape,
+/// and there may be another number of them, as long as reshapes keep axis 0.
 ///
 /// # Errors
 /// [`ReferenceError::Missing`] when the nodes do not lead from `known` to `wanted`.
@@ -223,19 +224,19 @@ impl Operands<'_> {
             Op::Linear { activation } => Ok(activated(self.linear()?, activation)),
             Op::Reshape => self.reshape(),
             Op::Pad { pad, value } => {
-                let x = self.picture()?;
+                let x = self.pictures()?;
                 Ok(pool::pad(&x, *pad, f64::from(*value)))
             }
             Op::Concat { axis } => self.concat(*axis),
         }
     }
 
-    /// Operand 0 as `[1, C, H, W]`.
-    fn picture(&self) -> Result<Operand<'_>, ReferenceError> {
+    /// Operand 0 as `[N, C, H, W]`, with values.
+    fn pictures(&self) -> Result<Operand<'_>, ReferenceError> {
         let x = self.get(0)?;
         match x.shape[..] {
-            [1, _, _, _] => Ok(x),
-            _ => Err(self.error(format!("expected a picture [1, C, H, W], found {:?}", x.shape))),
+            [_, _, _, _] if !x.values.is_empty() => Ok(x),
+            _ => Err(self.error(format!("expected pictures [N, C, H, W], found {:?}", x.shape))),
         }
     }
 
@@ -246,8 +247,8 @@ impl Operands<'_> {
     }
 
     fn conv(&self, conv: &Conv) -> Result<Array, ReferenceError> {
-        let (x, weight) = (self.picture()?, self.get(1)?);
-        let [_, i, h, w] = x.shape[..] else { unreachable!("checked by picture()") };
+        let (x, weight) = (self.pictures()?, self.get(1)?);
+        let [n, i, h, w] = x.shape[..] else { unreachable!("checked by pictures()") };
         let geometry = self.geometry(&conv.window, [h, w])?;
         let taps = geometry.kernel[0] * geometry.kernel[1];
         let o = weight.shape.first().copied().unwrap_or(0);
@@ -257,10 +258,14 @@ impl Operands<'_> {
             let shape = &weight.shape;
             return Err(self.error(format!("weight {shape:?} for {i} channels, {groups} groups")));
         }
-        let mut y = convolve(&x.values, &weight.values, &geometry, groups, o);
-        self.conv_bias(conv, &geometry, &mut y)?;
+        let mut y = Vec::new();
+        for picture in x.values.chunks_exact(i * h * w) {
+            let mut one = convolve(picture, &weight.values, &geometry, groups, o);
+            self.conv_bias(conv, &geometry, &mut one)?;
+            y.append(&mut one);
+        }
         let [oh, ow] = geometry.output;
-        let y = Array::new(vec![1, o, oh, ow], y).expect("convolve fills its output");
+        let y = Array::new(vec![n, o, oh, ow], y).expect("convolve fills its output");
         Ok(activated(y, &conv.activation))
     }
 
@@ -316,21 +321,20 @@ impl Operands<'_> {
         window: &Window,
         reduce: impl Fn(&[f64], &Geometry) -> Vec<f64>,
     ) -> Result<Array, ReferenceError> {
-        let x = self.picture()?;
-        let [_, c, h, w] = x.shape[..] else { unreachable!("checked by picture()") };
+        let x = self.pictures()?;
+        let [n, c, h, w] = x.shape[..] else { unreachable!("checked by pictures()") };
         let geometry = self.geometry(window, [h, w])?;
         let values = x.values.chunks_exact(h * w).flat_map(|plane| reduce(plane, &geometry));
         let [oh, ow] = geometry.output;
-        let y = Array::new(vec![1, c, oh, ow], values.collect());
-        y.ok_or_else(|| self.error("the picture is empty"))
+        Ok(Array::new(vec![n, c, oh, ow], values.collect()).expect("one plane for each channel"))
     }
 
     fn global_average(&self) -> Result<Array, ReferenceError> {
-        let x = self.picture()?;
-        let [_, c, h, w] = x.shape[..] else { unreachable!("checked by picture()") };
+        let x = self.pictures()?;
+        let [n, c, h, w] = x.shape[..] else { unreachable!("checked by pictures()") };
         let mean = |plane: &[f64]| plane.iter().sum::<f64>() / (h * w) as f64;
-        let values = x.values.chunks_exact((h * w).max(1)).map(mean).collect();
-        Array::new(vec![1, c, 1, 1], values).ok_or_else(|| self.error("the picture is empty"))
+        let values = x.values.chunks_exact(h * w).map(mean).collect();
+        Ok(Array::new(vec![n, c, 1, 1], values).expect("one mean for each channel"))
     }
 
     fn linear(&self) -> Result<Array, ReferenceError> {
@@ -338,25 +342,37 @@ impl Operands<'_> {
         let [o, k] = weight.shape[..] else {
             return Err(self.error(format!("weight {:?} is no matrix", weight.shape)));
         };
-        if x.values.len() != k || k == 0 {
-            return Err(self.error(format!("{} values for a weight of {o}x{k}", x.values.len())));
+        let rows = x.values.len() / k.max(1);
+        if rows == 0 || rows != x.shape.first().copied().unwrap_or(1) || x.values.len() != rows * k
+        {
+            return Err(self.error(format!("{:?} for a weight of {o}x{k}", x.shape)));
         }
-        let dot = |row: &[f64]| row.iter().zip(&x.values).map(|(w, x)| w * x).sum::<f64>();
-        let mut y: Vec<f64> = weight.values.chunks_exact(k).map(dot).collect();
-        if self.node.inputs.len() > 2 {
-            let bias = self.get(2)?;
-            if bias.values.len() != o {
-                return Err(self.error(format!("{} biases for {o} outputs", bias.values.len())));
-            }
-            y.iter_mut().zip(&bias.values).for_each(|(y, b)| *y += b);
+        let bias = (self.node.inputs.len() > 2).then(|| self.get(2)).transpose()?;
+        let bias = bias.as_ref().map_or(&[][..], |bias| &bias.values);
+        if self.node.inputs.len() > 2 && bias.len() != o {
+            return Err(self.error(format!("{} biases for {o} outputs", bias.len())));
         }
-        Ok(Array::new(vec![1, o], y).expect("one value a row"))
+        let mut y = Vec::with_capacity(rows * o);
+        for row in x.values.chunks_exact(k) {
+            let dot = |w: &[f64]| w.iter().zip(row).map(|(w, x)| w * x).sum::<f64>();
+            let from = y.len();
+            y.extend(weight.values.chunks_exact(k).map(dot));
+            y[from..].iter_mut().zip(bias).for_each(|(y, b)| *y += b);
+        }
+        Ok(Array::new(vec![rows, o], y).expect("one value a row and output"))
     }
 
     fn reshape(&self) -> Result<Array, ReferenceError> {
         let x = self.get(0)?.into_array();
-        let shape = self.state.graph.shape(self.node.output).to_vec();
+        let mut shape = self.state.graph.shape(self.node.output).to_vec();
+        let known = self.state.graph.shape(self.node.inputs[0]);
         let found = x.shape.clone();
+        if let (Some(to), Some(from), Some(&rows)) =
+            (shape.first_mut(), known.first(), found.first())
+            && to == from
+        {
+            *to = rows;
+        }
         Array::new(shape.clone(), x.values)
             .ok_or_else(|| self.error(format!("cannot reshape {found:?} to {shape:?}")))
     }

@@ -35,15 +35,15 @@ fn reduce(plane: &[f64], g: &Geometry, start: f64, f: impl Fn(f64, f64) -> f64) 
     out
 }
 
-/// A picture with rows and columns of a constant around it.
+/// Pictures with rows and columns of a constant around each.
 pub(super) fn pad(x: &Array, pad: Pad, value: f64) -> Array {
-    let [_, c, h, w] = x.shape[..] else { unreachable!("the caller checked the rank") };
+    let [n, c, h, w] = x.shape[..] else { unreachable!("the caller checked the rank") };
     let (top, left) = (pad.top as usize, pad.left as usize);
     let (oh, ow) = (h + top + pad.bottom as usize, w + left + pad.right as usize);
-    let mut values = vec![value; c * oh * ow];
+    let mut values = vec![value; n * c * oh * ow];
     for (row, line) in x.values.chunks_exact(w.max(1)).enumerate() {
         let (k, y) = (row / h, row % h);
         values[(k * oh + y + top) * ow + left..][..w].copy_from_slice(line);
     }
-    Array::new(vec![1, c, oh, ow], values).expect("every value was written")
+    Array::new(vec![n, c, oh, ow], values).expect("every value was written")
 }
