@@ -12,7 +12,8 @@ use unbraid_converter::write::{Strand, strand};
 use unbraid_linux::Pool;
 use unbraid_runtime::{Cpu, Kernels, Model, Session, cpu::Feature};
 use unbraid_tests::execute::{cpus, relative_error, run, run_session};
-use unbraid_tests::repvgg::{Settings, Variant, training_model};
+use unbraid_tests::network::Settings;
+use unbraid_tests::repvgg::{Variant, training_model};
 use unbraid_tests::rng::Random;
 use unbraid_tests::strand_builder::AlignedBytes;
 

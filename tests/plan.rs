@@ -72,7 +72,10 @@ fn arena_of_a_chain_is_its_largest_pair_of_neighbours() {
 fn repvgg_a0(size: usize) -> Graph {
     let (mut net, mut x) = Builder::new(3, 3, [size, size]);
     for block in Variant::named("A0").expect("in the table").layers() {
-        x = net.conv_relu(x, Layer::of(block.output, 3, block.stride as u32, block.groups));
+        x = net.conv_relu(
+            x,
+            Layer::of(block.layer.output, 3, block.layer.stride as u32, block.layer.groups),
+        );
     }
     x = net.node(Op::GlobalAveragePool, vec![x], &[1, 1280, 1, 1]);
     x = net.node(Op::Reshape, vec![x], &[1, 1280]);

@@ -1,48 +1,58 @@
-//! Every RepVGG variant, from its training-time graph to the file: the published structure, to the
+//! Every RepVGG and RepOpt-VGG, from its training-time graph to the file: the published structure, to the
 //! last parameter.
 #![forbid(unsafe_code)]
 
 use prost::Message;
 use unbraid_converter::fuse::{FuseMode, fuse};
+use unbraid_converter::graph::Graph;
 use unbraid_converter::import;
 use unbraid_converter::plan::{Options, plan};
 use unbraid_converter::report::GraphFacts;
 use unbraid_converter::write::strand;
 use unbraid_runtime::Model;
-use unbraid_tests::repvgg::{Settings, VARIANTS, Variant, training_model};
+use unbraid_tests::network::Settings;
+use unbraid_tests::repvgg::{Extras, VARIANTS, Variant, training_model};
 
-/// Multiply-accumulates after fusion, from the layers.
-fn macs(variant: &Variant, classes: usize) -> u64 {
-    let mut size = 224;
-    let convs = variant.layers().into_iter().map(|block| {
-        size /= block.stride;
-        block.output * block.input / block.groups * 9 * size * size
-    });
-    (convs.sum::<usize>() + variant.widths[4] * classes) as u64
+/// Convolutions of a variant's gates: one that squeezes and one that excites a block.
+fn gate_convs(variant: &Variant) -> usize {
+    match variant.extras {
+        Extras::Branches | Extras::Nothing => 0,
+        Extras::GateBefore | Extras::GateAfterAndHeads => 2 * variant.convs(),
+    }
 }
 
 fn check(name: &str) {
     let variant = Variant::named(name).expect("in the table");
     let bytes = training_model(variant, Settings::default()).encode_to_vec();
-    let graph = import::from_bytes(bytes, &import::Options::default()).unwrap();
+    // Only RepVGG-plus has more outputs.
+    let outputs = Some(vec!["logits".to_owned()]);
+    let options = import::Options { outputs, ..import::Options::default() };
+    let graph = import::from_bytes(bytes, &options).unwrap();
     assert_eq!(GraphFacts::new(&graph).params, variant.train_params);
 
     let fused = fuse(graph, FuseMode::Free, &mut |_| {});
     let after = GraphFacts::new(&fused.graph);
-    assert_eq!(fused.regions.len(), variant.convs());
-    assert_eq!((after.convs, after.params), (variant.convs(), variant.deploy_params));
+    let convs = variant.convs() + gate_convs(variant);
+    assert_eq!((after.convs, after.params), (convs, variant.deploy_params));
     assert_eq!((after.macs as f64 / 1e6).round() / 1e3, variant.gmacs);
+    assert_eq!(after.macs, variant.macs(224, 1000));
+    if gate_convs(variant) == 0 {
+        check_file(fused.graph, variant);
+    }
+}
 
-    let plan = plan(&fused.graph, &Options::default()).unwrap();
-    drop(fused);
+/// A plain network is its convolutions, an average and a dense layer, and nothing else.
+fn check_file(graph: Graph, variant: &Variant) {
+    let plan = plan(&graph, &Options::default()).unwrap();
+    drop(graph);
     let strand = strand(&plan).unwrap();
     let model = Model::new(&strand).unwrap();
+    assert_eq!(model.params(), variant.deploy_params);
+    assert_eq!(model.header().macs, variant.macs(224, 1000));
     let steps: Vec<&str> = model.steps().map(|step| step.op.name()).collect();
     let (convs, head) = steps.split_at(variant.convs());
     assert!(convs.iter().all(|&op| op == "conv"), "{convs:?}");
     assert_eq!(head, ["global_average_pool", "linear"]);
-    assert_eq!(model.params(), variant.deploy_params);
-    assert_eq!((model.header().macs, after.macs), (macs(variant, 1000), macs(variant, 1000)));
 }
 
 macro_rules! variants {
@@ -76,4 +86,10 @@ variants! {
     b3_has_its_published_structure "B3"
     b3g2_has_its_published_structure "B3g2"
     b3g4_has_its_published_structure "B3g4"
+    d2se_has_its_published_structure "D2se"
+    plus_has_its_published_structure_without_its_auxiliary_heads "plus-L2pse"
+    repopt_b1_has_its_published_structure "RepOpt-B1"
+    repopt_b2_has_its_published_structure "RepOpt-B2"
+    repopt_l1_has_its_published_structure "RepOpt-L1"
+    repopt_l2_has_its_published_structure "RepOpt-L2"
 }

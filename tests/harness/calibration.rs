@@ -1,4 +1,4 @@
-//! Feature maps for [`crate::repvgg`]: plain f32 arithmetic, just fast enough to send a few small
+//! Feature maps for [`crate::network`]: plain f32 arithmetic, just fast enough to send a few small
 //! pictures through the largest network while it is generated.
 
 use crate::rng::Random;
@@ -77,6 +77,34 @@ impl Maps {
             slots.zip(pixel).for_each(|(slot, &value)| *slot = value);
         }
         patch
+    }
+
+    /// Number of channels.
+    pub fn channels(&self) -> usize {
+        self.channels
+    }
+
+    /// Mean of each channel of each picture.
+    pub fn means(&self) -> Vec<Vec<f32>> {
+        let pixels = self.size * self.size;
+        let mean = |picture: &[f32]| {
+            let mut mean = vec![0.0; self.channels];
+            for pixel in picture.chunks_exact(self.channels) {
+                mean.iter_mut().zip(pixel).for_each(|(m, &v)| *m += v / pixels as f32);
+            }
+            mean
+        };
+        self.values.chunks_exact(pixels * self.channels).map(mean).collect()
+    }
+
+    /// Multiplies each channel of each picture by a number.
+    pub fn scale(&mut self, factors: &[Vec<f32>]) {
+        let pictures = self.values.chunks_exact_mut(self.size * self.size * self.channels);
+        for (picture, factors) in pictures.zip(factors) {
+            for pixel in picture.chunks_exact_mut(factors.len()) {
+                pixel.iter_mut().zip(factors).for_each(|(v, &factor)| *v *= factor);
+            }
+        }
     }
 
     /// Mean of each channel; variance of each channel drawn towards the whole map's.

@@ -5,7 +5,8 @@ use clap::Parser;
 use clap::builder::PossibleValuesParser;
 use prost::Message;
 use std::path::PathBuf;
-use unbraid_tests::repvgg::{Settings, VARIANTS, Variant, training_model};
+use unbraid_tests::network::Settings;
+use unbraid_tests::repvgg::{VARIANTS, Variant, training_model};
 
 /// Writes a training-time RepVGG with random weights and calibrated statistics as ONNX.
 #[derive(Debug, Parser)]
