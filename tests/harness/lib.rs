@@ -8,6 +8,7 @@ pub mod execute;
 pub mod fashion;
 pub mod gpu;
 pub mod graphs;
+pub mod mobileone;
 pub mod network;
 pub mod onnx_file;
 pub mod repvgg;
