@@ -5,7 +5,7 @@
 use std::collections::HashMap;
 use unbraid_converter::fuse::{FuseMode, fuse};
 use unbraid_converter::graph::{
-    Activation, Border, BorderBias, Conv, Graph, Hw, Op, Pad, ValueId, Window,
+    Activation, Border, BorderBias, Conv, Function, Graph, Hw, Op, Pad, PadMode, ValueId, Window,
 };
 use unbraid_converter::plan::{Options, plan};
 use unbraid_converter::reference;
@@ -181,11 +181,19 @@ fn padding_that_no_convolution_can_take_over() {
     for value in [0.0, -1.5] {
         for channels in [2, 17] {
             let (mut net, x) = Builder::new(4, channels, [4, 5]);
-            let padded = net.node(Op::Pad { pad, value }, vec![x], &[1, channels, 7, 8]);
+            let padded = net.node(
+                Op::Pad { pad, mode: PadMode::Constant(value) },
+                vec![x],
+                &[1, channels, 7, 8],
+            );
             let a = net.average(padded, square(2, 1, 0), false);
             check(&net.finish(&[padded, a]));
             let (mut net, x) = Builder::new(5, channels, [4, 5]);
-            let padded = net.node(Op::Pad { pad, value }, vec![x], &[1, channels, 7, 8]);
+            let padded = net.node(
+                Op::Pad { pad, mode: PadMode::Constant(value) },
+                vec![x],
+                &[1, channels, 7, 8],
+            );
             let y = net.conv(padded, Layer::of(4, 3, 1, 1).biased());
             check(&net.finish(&[y]));
         }
@@ -237,7 +245,7 @@ fn constants_one_a_channel_under_every_shape() {
 #[test]
 fn scales_and_differences_of_computed_values() {
     check_between(18, [5, 4], Builder::batch_norm);
-    check_between(18, [5, 4], |net, x| unary(net, Op::Sigmoid, x));
+    check_between(18, [5, 4], |net, x| unary(net, Op::Unary(Function::Sigmoid), x));
     check_between(3, [5, 4], |net, x| {
         let input = net.graph.inputs[0];
         net.node(Op::Sub, vec![input, x], &[1, 3, 5, 4])
@@ -276,7 +284,7 @@ fn softmax_along_channels_and_the_last_axis() {
 fn concatenation_along_every_axis() {
     for axis in 1..4 {
         check_between(4, [5, 6], |net, x| {
-            let other = unary(net, Op::Sigmoid, x);
+            let other = unary(net, Op::Unary(Function::Sigmoid), x);
             let mut shape = [1, 4, 5, 6];
             shape[axis] *= 3;
             net.node(Op::Concat { axis }, vec![x, other, x], &shape)
@@ -300,7 +308,7 @@ fn reshapes_that_cut_through_pictures() {
         check_between(4, [5, 6], |net, x| net.node(Op::Reshape, vec![x], shape));
         check_between(4, [5, 6], |net, x| {
             let y = net.node(Op::Reshape, vec![x], shape);
-            let y = unary(net, Op::Sigmoid, y);
+            let y = unary(net, Op::Unary(Function::Sigmoid), y);
             let y = net.add(y, y);
             net.node(Op::Reshape, vec![y], &[1, 4, 5, 6])
         });

@@ -257,6 +257,61 @@ fn interpreter_and_tract_agree_on_padding() {
     for (name, file) in cases {
         compare(name, file.bytes());
     }
+    for mode in ["reflect", "edge"] {
+        let attributes = vec![AttributeProto::string("mode", mode)];
+        compare(mode, pad().node_with("Pad", "x pads", "y", attributes).bytes());
+    }
+}
+
+#[test]
+fn interpreter_and_tract_agree_on_functions() {
+    let plain = ["Abs", "Erf", "Exp", "HardSwish", "Mish", "Neg", "Softplus", "Tanh"];
+    for op in plain {
+        compare(op, picture(18).node(op, "x", "y").bytes());
+    }
+    for op in ["Log", "Reciprocal", "Sqrt"] {
+        // Where the function is steep, f32 and f64 differ by more than the tolerance.
+        let positive = picture(13).floats("two", &[], &[2.0]).node("Add", "x two", "p");
+        compare(op, positive.node(op, "p", "y").bytes());
+    }
+    let with = |op: &str, attributes| picture(20).node_with(op, "x", "y", attributes);
+    let cases = [
+        ("elu", with("Elu", vec![float("alpha", 0.7)])),
+        ("hard sigmoid", with("HardSigmoid", vec![float("alpha", 0.6), float("beta", 0.3)])),
+        ("gelu", with("Gelu", vec![])),
+    ];
+    for (name, file) in cases {
+        compare(name, file.bytes());
+    }
+}
+
+#[test]
+fn interpreter_and_tract_agree_on_moved_elements() {
+    let perm = |perm: &[i64]| vec![ints("perm", perm)];
+    let block = |more: &[AttributeProto]| [&[int("blocksize", 2)], more].concat();
+    let shuffle = |mode: &'static str| block(&[AttributeProto::string("mode", mode)]);
+    let even = || OnnxFile::new(13, &[1, 4, 8, 6]);
+    let part = |file: OnnxFile| {
+        let file = file.ints("from", &[1, -1]).ints("to", &[9, -9]);
+        file.ints("along", &[3, 1]).ints("by", &[2, -1]).node("Slice", "x from to along by", "p")
+    };
+    let rows = picture(13).random("r", &[1, 4, 2, 10]).random("c", &[1, 4, 11, 1]);
+    let rows = rows.node_with("Concat", "r x", "f", vec![int("axis", 2)]);
+    let there = picture(13).node_with("Transpose", "x", "t", perm(&[0, 2, 3, 1]));
+    let cases = [
+        ("transpose", picture(13).node_with("Transpose", "x", "y", perm(&[0, 3, 1, 2]))),
+        ("reversed axes", picture(13).node("Transpose", "x", "y")),
+        ("two transposes", there.node_with("Transpose", "t", "y", perm(&[0, 2, 1, 3]))),
+        ("slice", part(picture(13)).node("Identity", "p", "y")),
+        ("slice, then transpose", part(picture(13)).node("Transpose", "p", "y")),
+        ("depth to space", even().node_with("DepthToSpace", "x", "y", block(&[]))),
+        ("pixel shuffle", even().node_with("DepthToSpace", "x", "y", shuffle("CRD"))),
+        ("space to depth", even().node_with("SpaceToDepth", "x", "y", block(&[]))),
+        ("rows of constants", rows.node_with("Concat", "f c", "y", vec![int("axis", 3)])),
+    ];
+    for (name, file) in cases {
+        compare(name, file.bytes());
+    }
 }
 
 #[test]

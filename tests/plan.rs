@@ -1,7 +1,7 @@
 //! Claims about planning: what lies where, and that nothing that is still needed is overwritten.
 #![forbid(unsafe_code)]
 
-use unbraid_converter::graph::{Activation, Graph, Op, Pad};
+use unbraid_converter::graph::{Activation, Function, Graph, Op, Pad, PadMode};
 use unbraid_converter::plan::arena::{Arena, Lifetime, lower_bound, place};
 use unbraid_converter::plan::{Kind, Options, Plan, PlanError, plan};
 use unbraid_converter::tensor::Tensor;
@@ -140,7 +140,7 @@ fn pictures_leave_in_onnx_order_under_another_rank() {
 fn elementwise_steps_write_over_operands_that_nobody_reads_later() {
     let (mut net, x) = Builder::new(7, 16, [8, 8]);
     let a = net.conv(x, Layer::of(16, 3, 1, 1));
-    let b = net.node(Op::Sigmoid, vec![a], &[1, 16, 8, 8]);
+    let b = net.node(Op::Unary(Function::Sigmoid), vec![a], &[1, 16, 8, 8]);
     let c = net.add(x, b);
     let plan = planned(&net.finish(&[c, x]));
     assert_eq!(plan.arena_base, 2 * 16 * 64 * 4);
@@ -153,7 +153,7 @@ fn elementwise_steps_write_over_operands_that_nobody_reads_later() {
 fn zero_padding_goes_into_the_window_that_reads_it() {
     let (mut net, x) = Builder::new(8, 3, [7, 7]);
     let pad = Pad { top: 1, left: 2, bottom: 1, right: 0 };
-    let y = net.node(Op::Pad { pad, value: 0.0 }, vec![x], &[1, 3, 9, 9]);
+    let y = net.node(Op::Pad { pad, mode: PadMode::Constant(0.0) }, vec![x], &[1, 3, 9, 9]);
     let y = net.conv_relu(y, Layer::of(4, 3, 1, 1));
     let plan = planned(&net.finish(&[y]));
     let [step::Step { op: step::Op::Conv(conv), .. }] = plan.steps[..] else { panic!("one step") };

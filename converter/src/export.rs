@@ -3,7 +3,10 @@
 //! What fusion put into a node comes out as nodes again: an activation follows its operation, bias
 //! vectors that depend on the border become an addition of a constant map. Same graph, same bytes.
 
-use crate::graph::{Activation, BorderBias, Conv, Graph, Node, Op, Pad, ValueId, Window};
+use crate::graph::{
+    Activation, BorderBias, Conv, DepthOrder, Function, Graph, Node, Op, Pad, PadMode, ValueId,
+    Window,
+};
 use crate::onnx::{AttributeProto, GraphProto, ModelProto, NodeProto, TensorProto, ValueInfoProto};
 use crate::tensor::{Data, Tensor};
 use prost::Message;
@@ -11,9 +14,9 @@ use std::collections::HashSet;
 
 /// Version of the file format: what opset 13 came with is 7, every reader of 13 takes 8.
 const IR_VERSION: i64 = 8;
-/// Operators as of opset 13 mean what the graph means, but for [`DILATED_POOL_OPSET`].
+/// Operators as of opset 13 mean what the graph means, but for those that [`since`] lists.
 const OPSET: i64 = 13;
-/// `AveragePool` has dilations from this opset on; the other operators in use did not change till then.
+/// `AveragePool` has dilations from this opset on.
 const DILATED_POOL_OPSET: i64 = 19;
 
 /// The graph as an ONNX model, opset 13, weights inside.
@@ -34,9 +37,30 @@ pub fn to_onnx(graph: &Graph) -> Vec<u8> {
 }
 
 fn opset(graph: &Graph) -> i64 {
+    graph.nodes.iter().map(|node| since(&node.op)).max().unwrap_or(OPSET).max(OPSET)
+}
+
+/// First opset that has the operation. The operators in use did not change between these opsets.
+fn since(op: &Op) -> i64 {
     let dilated = |window: &Window| window.dilation.h > 1 || window.dilation.w > 1;
-    let newer = |n: &Node| matches!(&n.op, Op::AveragePool { window, .. } if dilated(window));
-    if graph.nodes.iter().any(newer) { DILATED_POOL_OPSET } else { OPSET }
+    match op {
+        Op::AveragePool { window, .. } if dilated(window) => DILATED_POOL_OPSET,
+        Op::Unary(Function::HardSwish) => 14,
+        Op::Unary(Function::Mish) => 18,
+        Op::Pad { mode: PadMode::Wrap, .. } => 19,
+        Op::Unary(Function::Gelu) => 20,
+        _ => OPSET,
+    }
+}
+
+fn function_attributes(function: Function) -> Vec<AttributeProto> {
+    match function {
+        Function::Elu { alpha } => vec![AttributeProto::float("alpha", alpha)],
+        Function::HardSigmoid { alpha, beta } => {
+            vec![AttributeProto::float("alpha", alpha), AttributeProto::float("beta", beta)]
+        }
+        _ => vec![],
+    }
 }
 
 struct Writer<'a> {
@@ -95,6 +119,7 @@ impl<'a> Writer<'a> {
                 let output = self.name(node.output).to_owned();
                 self.activation(&node.name, activation, &input, &output, node.output);
             }
+            Op::Unary(Function::Silu) => self.silu(node),
             _ => self.plain(node),
         }
     }
@@ -110,13 +135,33 @@ impl<'a> Writer<'a> {
             }
             Op::MaxPool(window) => attributes = window_attributes(window, true),
             Op::AveragePool { window, count_include_pad } => {
-                let dilated = opset(self.graph) == DILATED_POOL_OPSET;
+                let dilated = opset(self.graph) >= DILATED_POOL_OPSET;
                 attributes = window_attributes(window, dilated);
                 let include = i64::from(*count_include_pad);
                 attributes.push(AttributeProto::int("count_include_pad", include));
             }
             Op::Reshape => operands.push(self.shape_of(node)),
-            Op::Pad { pad, value } => operands.extend(self.pads(node, *pad, *value)),
+            Op::Pad { pad, mode } => {
+                operands.extend(self.pads(node, *pad, *mode));
+                attributes.push(AttributeProto::string("mode", mode.name()));
+            }
+            Op::Transpose { perm } => {
+                let perm = perm.iter().map(|&axis| axis as i64);
+                attributes.push(AttributeProto::ints("perm", perm.collect::<Vec<_>>()));
+            }
+            Op::Slice { starts, steps } => operands.extend(self.slice(node, starts, steps)),
+            Op::DepthToSpace { block, order } => {
+                attributes.push(AttributeProto::int("blocksize", *block as i64));
+                let mode = match order {
+                    DepthOrder::SquareFirst => "DCR",
+                    DepthOrder::ChannelFirst => "CRD",
+                };
+                attributes.push(AttributeProto::string("mode", mode));
+            }
+            Op::SpaceToDepth { block } => {
+                attributes.push(AttributeProto::int("blocksize", *block as i64));
+            }
+            Op::Unary(function) => attributes = function_attributes(*function),
             _ => {}
         }
         let name = self.name(node.output).to_owned();
@@ -145,12 +190,40 @@ impl<'a> Writer<'a> {
         self.constant(&format!("{}_shape", node.name), &tensor)
     }
 
-    fn pads(&mut self, node: &Node, pad: Pad, value: f32) -> [String; 2] {
+    /// Starts, ends, axes and steps.
+    fn slice(&mut self, node: &Node, starts: &[usize], steps: &[i64]) -> [String; 4] {
+        let count = self.graph.shape(node.output);
+        let starts: Vec<i64> = starts.iter().map(|&start| start as i64).collect();
+        let ends = starts.iter().zip(steps).zip(count).map(|((start, step), &count)| {
+            let end = start + step * count as i64;
+            // An end before the first element: counted from the end, it would be one inside.
+            if end < 0 { i64::MIN } else { end }
+        });
+        let ends = ends.collect();
+        let axes = (0..starts.len() as i64).collect();
+        let lists = [("starts", starts), ("ends", ends), ("axes", axes), ("steps", steps.to_vec())];
+        lists.map(|(role, list)| {
+            let tensor = Tensor::i64([list.len()], list).expect("a vector has its own length");
+            self.constant(&format!("{}_{role}", node.name), &tensor)
+        })
+    }
+
+    /// `x * sigmoid(x)` in two nodes: one node has it only since opset 24.
+    fn silu(&mut self, node: &Node) {
+        let input = self.name(node.inputs[0]).to_owned();
+        let output = self.name(node.output).to_owned();
+        let gate = unique(&mut self.taken, &format!("{output}_gate"));
+        let sigmoid = format!("{}_gate", node.name);
+        self.nodes.push(NodeProto::new("Sigmoid", &sigmoid, &[&input], &gate));
+        self.nodes.push(NodeProto::new("Mul", &node.name, &[&input, &gate], &output));
+    }
+
+    fn pads(&mut self, node: &Node, pad: Pad, mode: PadMode) -> [String; 2] {
         let begins = [0, 0, pad.top, pad.left];
         let ends = [0, 0, pad.bottom, pad.right];
         let pads = [begins, ends].concat().into_iter().map(i64::from).collect();
         let pads = Tensor::i64([8], pads).expect("eight pads");
-        let value = scalar(value);
+        let value = scalar(if let PadMode::Constant(value) = mode { value } else { 0.0 });
         [
             self.constant(&format!("{}_pads", node.name), &pads),
             self.constant(&format!("{}_value", node.name), &value),

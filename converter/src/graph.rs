@@ -1,13 +1,14 @@
 //! [`Graph`]: the one intermediate form, from import to plan.
 //!
-//! Values have known shapes in ONNX's logical order (NCHW pictures with N = 1, OIHW weights), so
+//! Values have known shapes in ONNX's logical order (NCHW pictures, OIHW weights; N is 1 except where
+//! a picture has been cut into patches), so
 //! that the oracle and `--emit-onnx` need no second opinion about axes; the plan alone decides
 //! how bytes lie in memory (NHWC). Weights are values with a `constant`, so that one rule folds
 //! every computed constant. Nodes are stored in execution order: [`Graph::push`] keeps it.
 
 use crate::tensor::Tensor;
 pub use unbraid_runtime::dims::{Hw, Pad, Window};
-pub use unbraid_runtime::step::Border;
+pub use unbraid_runtime::step::{Border, Function};
 
 /// Index of a value in its graph.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -77,7 +78,7 @@ pub struct BorderBias {
     pub bias: Tensor,
 }
 
-/// A convolution. Inputs: `x [1,I,H,W]`, constant `weight [O,I/g,Kh,Kw]`, optional constant `bias [O]`.
+/// A convolution. Inputs: `x [N,I,H,W]`, constant `weight [O,I/g,Kh,Kw]`, optional constant `bias [O]`.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Conv {
     /// Geometry (zero padding).
@@ -88,6 +89,41 @@ pub struct Conv {
     pub border: Option<BorderBias>,
     /// Set by fusion.
     pub activation: Activation,
+}
+
+/// What the rows and columns that [`Op::Pad`] adds hold. Reflected and wrapped ones are taken from
+/// the picture, so there are fewer of them than it has.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum PadMode {
+    /// One value.
+    Constant(f32),
+    /// The picture mirrored at its outermost pixels, which are not repeated.
+    Reflect,
+    /// The nearest pixel of the picture.
+    Edge,
+    /// The picture again.
+    Wrap,
+}
+
+impl PadMode {
+    /// ONNX's name of the mode.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Constant(_) => "constant",
+            Self::Reflect => "reflect",
+            Self::Edge => "edge",
+            Self::Wrap => "wrap",
+        }
+    }
+}
+
+/// Which input channels [`Op::DepthToSpace`] makes a square of; ONNX's `mode`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum DepthOrder {
+    /// `DCR`: the channel number is `position in the square * channels + output channel`.
+    SquareFirst,
+    /// `CRD`: it is `output channel * block^2 + position in the square`; PyTorch's `PixelShuffle`.
+    ChannelFirst,
 }
 
 /// What a node computes. Axis numbers are non-negative. Every op has one output.
@@ -102,8 +138,8 @@ pub enum Op {
     },
     /// Activation on axis 1 as channels.
     Activation(Activation),
-    /// Logistic function.
-    Sigmoid,
+    /// Element-wise function without operands of its own.
+    Unary(Function),
     /// Softmax along one axis.
     Softmax {
         /// The axis.
@@ -129,21 +165,46 @@ pub enum Op {
         /// Divide by all taps, or by those inside the picture.
         count_include_pad: bool,
     },
-    /// Mean over H and W, `[1,C,1,1]`.
+    /// Mean over H and W, `[N,C,1,1]`.
     GlobalAveragePool,
-    /// `x [1,K]`, constant `weight [O,K]`, optional constant `bias [O]` -> `[1,O]`.
+    /// `x [N,K]`, constant `weight [O,K]`, optional constant `bias [O]` -> `[N,O]`.
     Linear {
         /// Set by fusion.
         activation: Activation,
     },
     /// Same values, row-major, under the output's shape (Reshape, Flatten, Squeeze, Unsqueeze).
     Reshape,
-    /// Constant padding of H and W.
+    /// The axes in another order: axis `k` of the output is axis `perm[k]` of the input.
+    Transpose {
+        /// Each axis once.
+        perm: Vec<usize>,
+    },
+    /// A part of each axis; the output's shape says how many elements of it.
+    Slice {
+        /// First element taken of each axis.
+        starts: Vec<usize>,
+        /// Distance to the next one, not 0; negative ones run backwards.
+        steps: Vec<i64>,
+    },
+    /// `[N, C, H, W]` to `[N, C / block^2, H * block, W * block]`: pixel shuffle.
+    DepthToSpace {
+        /// Side of the square that one input pixel becomes.
+        block: usize,
+        /// Which channels make one square.
+        order: DepthOrder,
+    },
+    /// `[N, C, H, W]` to `[N, C * block^2, H / block, W / block]`, the position in the square first:
+    /// the inverse of [`DepthOrder::SquareFirst`].
+    SpaceToDepth {
+        /// Side of the square that becomes one output pixel.
+        block: usize,
+    },
+    /// Rows and columns around a picture.
     Pad {
         /// Rows and columns added.
         pad: Pad,
         /// What they hold.
-        value: f32,
+        mode: PadMode,
     },
     /// Concatenation of all inputs along one axis.
     Concat {
@@ -159,7 +220,7 @@ impl Op {
             Self::Conv(_) => "Conv",
             Self::BatchNorm { .. } => "BatchNormalization",
             Self::Activation(activation) => activation.name(),
-            Self::Sigmoid => "Sigmoid",
+            Self::Unary(function) => function_name(*function),
             Self::Softmax { .. } => "Softmax",
             Self::Add { .. } => "Add",
             Self::Sub => "Sub",
@@ -170,9 +231,35 @@ impl Op {
             Self::GlobalAveragePool => "GlobalAveragePool",
             Self::Linear { .. } => "Gemm",
             Self::Reshape => "Reshape",
+            Self::Transpose { .. } => "Transpose",
+            Self::Slice { .. } => "Slice",
+            Self::DepthToSpace { .. } => "DepthToSpace",
+            Self::SpaceToDepth { .. } => "SpaceToDepth",
             Self::Pad { .. } => "Pad",
             Self::Concat { .. } => "Concat",
         }
+    }
+}
+
+/// ONNX's name of a function.
+fn function_name(function: Function) -> &'static str {
+    match function {
+        Function::Sigmoid => "Sigmoid",
+        Function::Tanh => "Tanh",
+        Function::Erf => "Erf",
+        Function::Gelu => "Gelu",
+        Function::HardSigmoid { .. } => "HardSigmoid",
+        Function::HardSwish => "HardSwish",
+        Function::Silu => "Swish",
+        Function::Exp => "Exp",
+        Function::Sqrt => "Sqrt",
+        Function::Softplus => "Softplus",
+        Function::Mish => "Mish",
+        Function::Elu { .. } => "Elu",
+        Function::Abs => "Abs",
+        Function::Neg => "Neg",
+        Function::Reciprocal => "Reciprocal",
+        Function::Log => "Log",
     }
 }
 

@@ -25,8 +25,10 @@ mod dense;
 mod error;
 mod external;
 mod fold;
+mod function;
 mod inputs;
 mod order;
+mod pad;
 mod pool;
 mod session;
 mod shape;
@@ -36,7 +38,7 @@ mod window;
 
 pub use error::{ImportError, Problem, Refusal, TensorProblem, Unsupported};
 
-use crate::graph::Graph;
+use crate::graph::{Function, Graph};
 use crate::onnx::{Bytes, ModelProto};
 use build::Builder;
 use call::{Call, Operand};
@@ -66,34 +68,51 @@ type ImportFn = fn(&Call<'_>, &mut Builder) -> Result<Operand, Refusal>;
 
 /// Every operator that a model may run.
 const OPERATORS: &[(&str, ImportFn)] = &[
+    ("Abs", |call, builder| function::of(call, builder, Function::Abs)),
     ("Add", arithmetic::add),
     ("AveragePool", pool::average_pool),
     ("BatchNormalization", conv::batch_norm),
     ("Clip", activation::clip),
     ("Concat", shape::concat),
     ("Conv", conv::conv),
+    ("DepthToSpace", shape::depth_to_space),
     ("Div", arithmetic::div),
     ("Dropout", activation::dropout),
+    ("Elu", function::elu),
+    ("Erf", |call, builder| function::of(call, builder, Function::Erf)),
+    ("Exp", |call, builder| function::of(call, builder, Function::Exp)),
     ("Flatten", shape::flatten),
+    ("Gelu", function::gelu),
     ("Gemm", dense::gemm),
     ("GlobalAveragePool", pool::global_average_pool),
+    ("HardSigmoid", function::hard_sigmoid),
+    ("HardSwish", |call, builder| function::of(call, builder, Function::HardSwish)),
     ("Identity", activation::identity),
     ("LeakyRelu", activation::leaky_relu),
+    ("Log", |call, builder| function::of(call, builder, Function::Log)),
     ("MatMul", dense::matmul),
     ("MaxPool", pool::max_pool),
+    ("Mish", |call, builder| function::of(call, builder, Function::Mish)),
     ("Mul", arithmetic::mul),
+    ("Neg", |call, builder| function::of(call, builder, Function::Neg)),
     ("PRelu", activation::prelu),
-    ("Pad", pool::pad),
+    ("Pad", pad::pad),
+    ("Reciprocal", |call, builder| function::of(call, builder, Function::Reciprocal)),
     ("ReduceMean", pool::reduce_mean),
     ("Relu", activation::relu),
     ("Reshape", shape::reshape),
     ("ScatterND", view::scatter_nd),
-    ("Sigmoid", activation::sigmoid),
+    ("Sigmoid", |call, builder| function::of(call, builder, Function::Sigmoid)),
     ("Slice", view::slice),
     ("Softmax", activation::softmax),
+    ("Softplus", |call, builder| function::of(call, builder, Function::Softplus)),
+    ("SpaceToDepth", shape::space_to_depth),
+    ("Sqrt", |call, builder| function::of(call, builder, Function::Sqrt)),
     ("Squeeze", shape::squeeze),
     ("Sub", arithmetic::sub),
     ("Sum", arithmetic::sum),
+    ("Swish", function::swish),
+    ("Tanh", |call, builder| function::of(call, builder, Function::Tanh)),
     ("Transpose", view::transpose),
     ("Unsqueeze", shape::unsqueeze),
 ];

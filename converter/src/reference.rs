@@ -7,13 +7,16 @@
 
 mod array;
 mod conv;
+mod function;
 mod pool;
 
 pub use array::Array;
 pub(crate) use conv::{Geometry, convolve};
 
-use crate::graph::{Activation, Conv, Graph, Hw, Node, Op, ValueId, Window};
+use crate::graph::{Activation, Conv, Graph, Hw, Node, Op, Pad, PadMode, ValueId, Window};
+use crate::rearrange::Rearrange;
 use array::Broadcast;
+use function::apply;
 use std::collections::HashMap;
 
 /// Why a graph could not be interpreted.
@@ -89,8 +92,8 @@ pub fn run_values(
 /// Runs the nodes with these indices, in this order, from values that are `known`, and returns
 /// those that are `wanted`.
 ///
-/// Pictures may have another size than in the graph, as long as no node among `nodes` is a reshape,
-/// and there may be another number of them, as long as reshapes keep axis 0.
+/// Pictures may have another size than in the graph, as long as no node among `nodes` reshapes or
+/// rearranges, and there may be another number of them, as long as reshapes keep axis 0.
 ///
 /// # Errors
 /// [`ReferenceError::Missing`] when the nodes do not lead from `known` to `wanted`.
@@ -207,7 +210,7 @@ impl Operands<'_> {
             Op::Conv(conv) => self.conv(conv),
             Op::BatchNorm { eps } => self.batch_norm(f64::from(*eps)),
             Op::Activation(activation) => Ok(activated(self.get(0)?.into_array(), activation)),
-            Op::Sigmoid => Ok(self.get(0)?.into_array().map(|x| 1.0 / (1.0 + (-x).exp()))),
+            Op::Unary(function) => Ok(self.get(0)?.into_array().map(|x| apply(*function, x))),
             Op::Softmax { axis } => {
                 let mut x = self.get(0)?.into_array();
                 x.softmax(*axis).then_some(x).ok_or_else(|| self.error("softmax axis out of range"))
@@ -223,10 +226,11 @@ impl Operands<'_> {
             Op::GlobalAveragePool => self.global_average(),
             Op::Linear { activation } => Ok(activated(self.linear()?, activation)),
             Op::Reshape => self.reshape(),
-            Op::Pad { pad, value } => {
-                let x = self.pictures()?;
-                Ok(pool::pad(&x, *pad, f64::from(*value)))
-            }
+            Op::Transpose { .. }
+            | Op::Slice { .. }
+            | Op::DepthToSpace { .. }
+            | Op::SpaceToDepth { .. } => self.rearranged(),
+            Op::Pad { pad, mode } => self.pad(*pad, *mode),
             Op::Concat { axis } => self.concat(*axis),
         }
     }
@@ -375,6 +379,25 @@ impl Operands<'_> {
         }
         Array::new(shape.clone(), x.values)
             .ok_or_else(|| self.error(format!("cannot reshape {found:?} to {shape:?}")))
+    }
+
+    /// Operand 0 in another order. The shape follows from the graph: these operations are run at the
+    /// sizes of the graph only.
+    fn rearranged(&self) -> Result<Array, ReferenceError> {
+        let x = self.get(0)?;
+        let shape = self.state.graph.shape(self.node.output);
+        let order = Rearrange::of(&self.node.op, &x.shape, shape);
+        let values = order.and_then(|order| {
+            order.indices().map(|k| x.values.get(k).copied()).collect::<Option<Vec<f64>>>()
+        });
+        let y = values.and_then(|values| Array::new(shape.to_vec(), values));
+        y.ok_or_else(|| self.error(format!("cannot rearrange {:?} to {shape:?}", x.shape)))
+    }
+
+    fn pad(&self, pad: Pad, mode: PadMode) -> Result<Array, ReferenceError> {
+        let x = self.pictures()?;
+        let too_wide = || self.error(format!("{pad:?} needs more pixels than {:?} has", x.shape));
+        pool::pad(&x, pad, mode).ok_or_else(too_wide)
     }
 
     fn concat(&self, axis: usize) -> Result<Array, ReferenceError> {

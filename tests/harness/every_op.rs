@@ -2,7 +2,7 @@
 
 use crate::graphs::{Builder, square};
 use unbraid_converter::graph::{
-    Activation, Border, BorderBias, Conv, Graph, Hw, Op, Pad, ValueId, Window,
+    Activation, Border, BorderBias, Conv, Function, Graph, Hw, Op, Pad, ValueId, Window,
 };
 use unbraid_converter::tensor::Tensor;
 
@@ -64,7 +64,7 @@ pub fn plain(dilation: u32) -> Graph {
     let largest = net.node(Op::MaxPool(window), vec![x], &shape);
     let product = net.node(Op::Mul, vec![average, excluding], &shape);
     let difference = net.node(Op::Sub, vec![largest, product], &shape);
-    let logistic = net.node(Op::Sigmoid, vec![difference], &shape);
+    let logistic = net.node(Op::Unary(Function::Sigmoid), vec![difference], &shape);
     let quotient = net.with_constant(Op::Div, logistic, 1.0, 2.0);
     let padded = net.pad(quotient, 1, -0.5);
     let normal = net.batch_norm(padded);

@@ -1,7 +1,9 @@
 //! Builds graphs for tests: layers with random weights and statistics, and random affine networks.
 
 use crate::rng::Random;
-use unbraid_converter::graph::{Activation, Conv, Graph, Hw, Node, Op, Pad, ValueId, Window};
+use unbraid_converter::graph::{
+    Activation, Conv, Graph, Hw, Node, Op, Pad, PadMode, ValueId, Window,
+};
 use unbraid_converter::reference;
 use unbraid_converter::tensor::Tensor;
 
@@ -192,7 +194,7 @@ impl Builder {
         let mut shape = self.shape(x);
         shape[2] += 2 * pad as usize;
         shape[3] += 2 * pad as usize;
-        self.node(Op::Pad { pad: around(pad), value }, vec![x], &shape)
+        self.node(Op::Pad { pad: around(pad), mode: PadMode::Constant(value) }, vec![x], &shape)
     }
 
     /// Concatenation on channels.

@@ -5,7 +5,7 @@
 
 use super::form::{Axis, Form, whole_border};
 use super::kernel_map::KernelMap;
-use crate::graph::{Activation, Conv, Graph, Hw, Node, Op, ValueId, Window};
+use crate::graph::{Activation, Conv, Graph, Hw, Node, Op, PadMode, ValueId, Window};
 
 /// How an affine node combines what it reads.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -99,7 +99,7 @@ pub(super) fn form_of(graph: &Graph, node: &Node, operand: ValueId) -> Option<Fo
             let form = Form { axes, ..Form::diagonal(c, false) };
             (*count_include_pad || !form.padded()).then_some(form)
         }
-        Op::Pad { pad, value } => {
+        Op::Pad { pad, mode: PadMode::Constant(value) } => {
             let axis =
                 |low: u32, high: u32| Axis { low: low.into(), high: high.into(), ..Axis::POINT };
             let axes = [axis(pad.top, pad.bottom), axis(pad.left, pad.right)];
@@ -128,7 +128,7 @@ pub(super) fn map_of(graph: &Graph, node: &Node, operand: ValueId) -> Option<Ker
             let kernel = vec![1.0 / form.taps() as f64; form.weights()];
             Some(KernelMap { form, kernel, bias: vec![0.0; form.outputs], border: None })
         }
-        Op::Pad { value, .. } => {
+        Op::Pad { mode: PadMode::Constant(value), .. } => {
             let border = form.border.map(|_| vec![f64::from(*value); form.outputs]);
             Some(KernelMap { form, border, ..KernelMap::identity(form.inputs) })
         }

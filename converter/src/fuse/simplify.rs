@@ -1,6 +1,6 @@
 //! What needs no algebra: identities, padding before pools, activations, and what nobody reads.
 
-use crate::graph::{Activation, Graph, Node, Op, Pad, ValueId};
+use crate::graph::{Activation, Graph, Node, Op, Pad, PadMode, ValueId};
 use std::collections::HashSet;
 
 /// Removes identities and dropout at inference: readers read what the identity reads. An identity
@@ -39,7 +39,7 @@ pub(super) fn merge_pads_into_pools(graph: &mut Graph) {
     for index in 0..graph.nodes.len() {
         let operand = graph.nodes[index].inputs[0];
         let Some(before) = producers[operand.index()].map(|k| &graph.nodes[k]) else { continue };
-        let Op::Pad { pad, value: 0.0 } = before.op else { continue };
+        let Op::Pad { pad, mode: PadMode::Constant(0.0) } = before.op else { continue };
         let (source, shared) = (before.inputs[0], consumers[operand.index()].len() > 1);
         if shared || graph.outputs.contains(&operand) {
             continue;

@@ -88,11 +88,6 @@ pub(super) fn prelu(call: &Call<'_>, builder: &mut Builder) -> Result<Operand, R
     unary(call, builder, Op::Activation(Activation::PRelu { slope: Tensor::vector(slopes) }))
 }
 
-/// Logistic function.
-pub(super) fn sigmoid(call: &Call<'_>, builder: &mut Builder) -> Result<Operand, Refusal> {
-    unary(call, builder, Op::Sigmoid)
-}
-
 /// Softmax along one axis. Before opset 13 all axes from `axis` on counted as one, which is the
 /// same only while at most one of them is longer than 1.
 pub(super) fn softmax(call: &Call<'_>, builder: &mut Builder) -> Result<Operand, Refusal> {

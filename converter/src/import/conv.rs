@@ -6,7 +6,7 @@ use super::error::Refusal;
 use super::window::{picture, slide};
 use crate::graph::{Activation, Conv, Op};
 
-/// `y = conv(x, w) + b`: x `[1,C,H,W]`, w `[O,C/g,Kh,Kw]`, b `[O]`.
+/// `y = conv(x, w) + b`: x `[N,C,H,W]`, w `[O,C/g,Kh,Kw]`, b `[O]`.
 pub(super) fn conv(call: &Call<'_>, builder: &mut Builder) -> Result<Operand, Refusal> {
     let (input, weight) = (call.operand(0, "its input")?, call.operand(1, "its weight")?);
     weight.constant("its weight")?;
@@ -32,7 +32,7 @@ pub(super) fn conv(call: &Call<'_>, builder: &mut Builder) -> Result<Operand, Re
     }
     let op =
         Op::Conv(Conv { window: slide.window, groups, border: None, activation: Activation::None });
-    let shape = vec![1, out, slide.output.h as usize, slide.output.w as usize];
+    let shape = vec![x.n, out, slide.output.h as usize, slide.output.w as usize];
     builder.emit(call, op, inputs, shape)
 }
 

@@ -6,7 +6,7 @@ use super::error::Refusal;
 use crate::graph::{Activation, Op, ValueId};
 use crate::tensor::Tensor;
 
-/// `alpha * x w + beta * c` with x `[1, K]`, w `[K, O]` (or `[O, K]` with `transB`).
+/// `alpha * x w + beta * c` with x `[N, K]`, w `[K, O]` (or `[O, K]` with `transB`).
 pub(super) fn gemm(call: &Call<'_>, builder: &mut Builder) -> Result<Operand, Refusal> {
     if call.flag("transA", false)? {
         return Err(Refusal::Attribute {
@@ -24,7 +24,7 @@ pub(super) fn gemm(call: &Call<'_>, builder: &mut Builder) -> Result<Operand, Re
     linear(call, builder, weight, bias, out)
 }
 
-/// `x w` with x `[1, K]` and constant w `[K, O]`.
+/// `x w` with x `[N, K]` and constant w `[K, O]`.
 pub(super) fn matmul(call: &Call<'_>, builder: &mut Builder) -> Result<Operand, Refusal> {
     let (weight, out) = weight(call, builder, false, 1.0)?;
     linear(call, builder, weight, None, out)
@@ -37,9 +37,11 @@ fn linear(
     bias: Option<ValueId>,
     out: usize,
 ) -> Result<Operand, Refusal> {
-    let x = builder.value(call.operand(0, "its first operand")?, "its first operand")?;
+    let x = call.operand(0, "its first operand")?;
+    let rows = x.shape().first().copied().unwrap_or(1);
+    let x = builder.value(x, "its first operand")?;
     let inputs = [x, weight].into_iter().chain(bias).collect();
-    builder.emit(call, Op::Linear { activation: Activation::None }, inputs, vec![1, out])
+    builder.emit(call, Op::Linear { activation: Activation::None }, inputs, vec![rows, out])
 }
 
 /// The weights as `[O, K]`, and O.
@@ -50,8 +52,8 @@ fn weight(
     alpha: f32,
 ) -> Result<(ValueId, usize), Refusal> {
     let (x, w) = (call.operand(0, "its first operand")?, call.operand(1, "its weight")?);
-    let &[1, depth] = x.shape() else {
-        return Err(shape_refusal("its first operand", x.shape(), "[1, K]"));
+    let &[_, depth] = x.shape() else {
+        return Err(shape_refusal("its first operand", x.shape(), "[N, K]"));
     };
     let (name, tensor) = w.constant("its weight")?;
     let (out, matches) = match *tensor.shape() {

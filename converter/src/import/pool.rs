@@ -1,10 +1,10 @@
 //! Pooling, and `ReduceMean` where it is pooling.
 
 use super::build::Builder;
-use super::call::{Call, Operand, axis, shape_refusal};
+use super::call::{Call, Operand, axis};
 use super::error::Refusal;
 use super::shape::reshaped;
-use super::window::{Slide, picture, slide, touches};
+use super::window::{Picture, Slide, picture, slide, touches};
 use crate::graph::Op;
 
 /// Largest value under the window.
@@ -51,9 +51,9 @@ fn pool_window(call: &Call<'_>) -> Result<Slide, Refusal> {
 
 fn pool(call: &Call<'_>, builder: &mut Builder, op: Op, slide: Slide) -> Result<Operand, Refusal> {
     let input = call.operand(0, "its input")?;
-    let channels = picture(input.shape())?.c;
+    let Picture { n, c, .. } = picture(input.shape())?;
     let x = builder.value(input, "its input")?;
-    let shape = vec![1, channels, slide.output.h as usize, slide.output.w as usize];
+    let shape = vec![n, c, slide.output.h as usize, slide.output.w as usize];
     builder.emit(call, op, vec![x], shape)
 }
 
@@ -63,9 +63,9 @@ pub(super) fn global_average_pool(
     builder: &mut Builder,
 ) -> Result<Operand, Refusal> {
     let input = call.operand(0, "its input")?;
-    let channels = picture(input.shape())?.c;
+    let Picture { n, c, .. } = picture(input.shape())?;
     let x = builder.value(input, "its input")?;
-    builder.emit(call, Op::GlobalAveragePool, vec![x], vec![1, channels, 1, 1])
+    builder.emit(call, Op::GlobalAveragePool, vec![x], vec![n, c, 1, 1])
 }
 
 /// Mean over the axes 2 and 3 of a picture, which is what exporters make of adaptive pooling.
@@ -88,72 +88,9 @@ pub(super) fn reduce_mean(call: &Call<'_>, builder: &mut Builder) -> Result<Oper
     if call.flag("keepdims", true)? {
         return global_average_pool(call, builder);
     }
-    let channels = picture(input.shape())?.c;
+    let Picture { n, c, .. } = picture(input.shape())?;
     let x = builder.value(input, "its input")?;
-    let pooled = vec![1, channels, 1, 1];
+    let pooled = vec![n, c, 1, 1];
     let id = builder.emit_part(call, Op::GlobalAveragePool, vec![x], pooled.clone())?;
-    reshaped(call, builder, &Operand::Value { id, shape: pooled }, vec![1, channels])
-}
-
-/// Constant padding of rows and columns.
-pub(super) fn pad(call: &Call<'_>, builder: &mut Builder) -> Result<Operand, Refusal> {
-    let mode = call.string("mode", "constant")?;
-    if mode != "constant" {
-        return Err(Refusal::Attribute {
-            name: "mode",
-            found: mode.to_owned(),
-            expected: "constant".to_owned(),
-        });
-    }
-    let input = call.operand(0, "its input")?;
-    let value = match call.optional(2) {
-        _ if call.opset < 11 => call.float("value")?.unwrap_or(0.0),
-        None => 0.0,
-        Some(value) => value.scalar("its pad value")?,
-    };
-    super::build::finite("its pad value", &[value])?;
-    let pad = picture_pads(call, input.shape().len())?;
-    if pad == crate::graph::Pad::default() {
-        return Ok(input.clone());
-    }
-    let x = picture(input.shape())?;
-    let sum = |parts: [u32; 3]| {
-        let sum = parts.into_iter().map(u64::from).sum::<u64>();
-        usize::try_from(sum).unwrap_or(usize::MAX)
-    };
-    let shape = vec![1, x.c, sum([x.h, pad.top, pad.bottom]), sum([x.w, pad.left, pad.right])];
-    let x = builder.value(input, "its input")?;
-    builder.emit(call, Op::Pad { pad, value }, vec![x], shape)
-}
-
-/// The pads of the axes 2 and 3; refuses pads of other axes and negative ones (crops).
-fn picture_pads(call: &Call<'_>, rank: usize) -> Result<crate::graph::Pad, Refusal> {
-    let pads = call.ints_or_operand("pads", 11, 1)?.unwrap_or(&[]);
-    let wrong = || Refusal::Attribute {
-        name: "pads",
-        found: format!("{pads:?}"),
-        expected: "numbers of at least 0, and 0 on all axes but rows and columns".to_owned(),
-    };
-    let axes: Vec<usize> = match call.optional(3) {
-        None => (0..rank).collect(),
-        Some(axes) => {
-            let axes = axes.integers("its axes")?.iter().map(|&a| axis(a, rank));
-            axes.collect::<Option<_>>().ok_or_else(wrong)?
-        }
-    };
-    if pads.len() != axes.len().saturating_mul(2) {
-        return Err(shape_refusal("its pads", &[pads.len()], "a begin and an end for each axis"));
-    }
-    let (begins, ends) = pads.split_at(axes.len());
-    let mut result = crate::graph::Pad::default();
-    for ((&axis, &begin), &end) in axes.iter().zip(begins).zip(ends) {
-        let number = |n: i64| u32::try_from(n).map_err(|_| wrong());
-        match (axis, number(begin)?, number(end)?) {
-            (_, 0, 0) => {}
-            (2, begin, end) if rank == 4 => (result.top, result.bottom) = (begin, end),
-            (3, begin, end) if rank == 4 => (result.left, result.right) = (begin, end),
-            _ => return Err(wrong()),
-        }
-    }
-    Ok(result)
+    reshaped(call, builder, &Operand::Value { id, shape: pooled }, vec![n, c])
 }

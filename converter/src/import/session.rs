@@ -3,13 +3,14 @@
 use super::build::{Builder, prune};
 use super::call::{Call, Operand};
 use super::error::{Problem, Refusal, Unsupported};
-use super::fold::{FOLDS, Fold};
+use super::fold::{FOLDS, Fold, affordable};
 use super::order::{Sources, label};
 use super::view::SEE_VIEWS;
 use super::{ImportFn, OPERATORS, Options, inputs, is_standard, weights};
 use crate::graph::{Activation, Graph, Op};
 use crate::onnx::{GraphProto, NodeProto};
-use crate::tensor::{Tensor, elements};
+use crate::reference;
+use crate::tensor::Tensor;
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::path::Path;
 
@@ -88,8 +89,9 @@ impl<'a> Session<'a> {
             let known = is_standard(&node.domain);
             let fold = fold(&node.op_type).filter(|_| known);
             let all_constant = names(&node.input).all(|i| constants.contains(i));
-            let folds = matches!(fold, Some(Fold::Shapes(_))) || (fold.is_some() && all_constant);
             let runs = known && operator(&node.op_type).is_some();
+            let computed = all_constant && (fold.is_some() || runs);
+            let folds = matches!(fold, Some(Fold::Shapes(_))) || computed;
             if !folds && !runs {
                 let nodes = refused.entry((qualified(node), fold.is_some())).or_default();
                 nodes.push(shown(*index, node));
@@ -187,10 +189,36 @@ fn one(call: &mut Call<'_>, builder: &mut Builder, room: &mut usize) -> Result<O
     let op = &call.node.op_type;
     let tensor = match (fold(op), constant) {
         (Some(Fold::Values(compute)), true) | (Some(Fold::Shapes(compute)), _) => compute(call)?,
+        (None, true) => interpreted(call)?,
         _ => return imported(call, builder, room),
     };
     *room = room.saturating_sub(tensor.len());
     Ok(Operand::Constant { name: call.output().to_owned(), tensor })
+}
+
+/// The result of an operator on constants, from the oracle: rounded to f32 once, as any runtime
+/// would hand it on.
+fn interpreted(call: &mut Call<'_>) -> Result<Tensor, Refusal> {
+    let mut alone = Builder::default();
+    let mut room = call.room;
+    let result = match imported(call, &mut alone, &mut room)? {
+        Operand::Constant { tensor, .. } => return Ok(tensor),
+        view @ Operand::View(_) => alone.without_view(call, &view)?,
+        value @ Operand::Value { .. } => value,
+    };
+    affordable(call, result.shape())?;
+    let id = alone.value(&result, "its result")?;
+    let nodes: Vec<usize> = (0..alone.graph.nodes.len()).collect();
+    let found = reference::evaluate(&alone.graph, &nodes, Vec::new(), &[id]);
+    let unsupported = |error: String| Refusal::Unsupported {
+        found: format!("{} on constants ({error})", call.node.op_type),
+        remedy: "export the model with its result as an initialiser",
+    };
+    let found = found.map_err(|error| unsupported(error.to_string()))?.pop();
+    let tensor = found.and_then(|array| {
+        Tensor::f32(array.shape, array.values.iter().map(|&v| v as f32).collect())
+    });
+    tensor.ok_or_else(|| unsupported("no result".to_owned()))
 }
 
 /// Imports the node through its operator.
@@ -210,8 +238,8 @@ fn imported(
         call.operands = values.collect::<Result<_, _>>()?;
     }
     let result = import(call, builder)?;
-    if matches!(result, Operand::View(_)) {
-        *room = room.saturating_sub(elements(result.shape()).unwrap_or(usize::MAX));
+    if let Operand::View(view) = &result {
+        *room = room.saturating_sub(view.cost());
     }
     Ok(result)
 }

@@ -1,9 +1,10 @@
-//! Ops that change the shape and not the values, and Concat.
+//! Ops that change the shape and not the values, squares of channels and pixels, and Concat.
 
 use super::build::Builder;
 use super::call::{Call, Operand, checked_axis, shape_refusal};
 use super::error::Refusal;
-use crate::graph::Op;
+use super::view::framed;
+use crate::graph::{DepthOrder, Op};
 use crate::tensor::elements;
 
 /// The operand under another shape: a constant at once, a value by a node, nothing if it has it.
@@ -123,6 +124,59 @@ pub(super) fn unsqueeze(call: &Call<'_>, builder: &mut Builder) -> Result<Operan
     reshaped(call, builder, input, shape)
 }
 
+/// Squares of channels become squares of pixels.
+pub(super) fn depth_to_space(call: &Call<'_>, builder: &mut Builder) -> Result<Operand, Refusal> {
+    let input = call.operand(0, "its input")?;
+    let block = block(call)?;
+    let order = match call.string("mode", "DCR")? {
+        "DCR" => DepthOrder::SquareFirst,
+        "CRD" => DepthOrder::ChannelFirst,
+        other => {
+            return Err(Refusal::Attribute {
+                name: "mode",
+                found: other.to_owned(),
+                expected: "DCR or CRD".to_owned(),
+            });
+        }
+    };
+    let wrong = || {
+        let expected = format!("[N, C, H, W], C a multiple of {block} times {block}");
+        shape_refusal("its input", input.shape(), expected)
+    };
+    let &[n, c, h, w] = input.shape() else { return Err(wrong()) };
+    let square = block.saturating_mul(block);
+    let channels = c.checked_div(square).filter(|_| c.is_multiple_of(square)).ok_or_else(wrong)?;
+    let shape = vec![n, channels, h.saturating_mul(block), w.saturating_mul(block)];
+    let x = builder.value(input, "its input")?;
+    builder.emit(call, Op::DepthToSpace { block, order }, vec![x], shape)
+}
+
+/// Squares of pixels become squares of channels.
+pub(super) fn space_to_depth(call: &Call<'_>, builder: &mut Builder) -> Result<Operand, Refusal> {
+    let input = call.operand(0, "its input")?;
+    let block = block(call)?;
+    let wrong = || {
+        let expected = format!("[N, C, H, W], H and W multiples of {block}");
+        shape_refusal("its input", input.shape(), expected)
+    };
+    let &[n, c, h, w] = input.shape() else { return Err(wrong()) };
+    let part =
+        |len: usize| len.checked_div(block).filter(|_| len.is_multiple_of(block)).ok_or_else(wrong);
+    let square = block.saturating_mul(block);
+    let shape = vec![n, c.saturating_mul(square), part(h)?, part(w)?];
+    let x = builder.value(input, "its input")?;
+    builder.emit(call, Op::SpaceToDepth { block }, vec![x], shape)
+}
+
+fn block(call: &Call<'_>) -> Result<usize, Refusal> {
+    let found = call.int("blocksize", 0)?;
+    usize::try_from(found).ok().filter(|&block| block > 0).ok_or_else(|| Refusal::Attribute {
+        name: "blocksize",
+        found: found.to_string(),
+        expected: "at least 1".to_owned(),
+    })
+}
+
 /// The shape of a concatenation: equal on all axes but one.
 pub(super) fn concat_shape(parts: &[&Operand], axis: usize) -> Result<Vec<usize>, Refusal> {
     let mut shape = parts.first().map_or(&[][..], |p| p.shape()).to_vec();
@@ -157,7 +211,13 @@ pub(super) fn concat(call: &Call<'_>, builder: &mut Builder) -> Result<Operand, 
             expected: "another axis: the batch is one picture".to_owned(),
         });
     }
-    let inputs = parts.into_iter().map(|p| builder.value(p, "its operand"));
-    let inputs = inputs.collect::<Result<_, _>>()?;
+    if let Some(view) = framed(call, &parts, axis, &shape) {
+        return Ok(view);
+    }
+    let value = |part: &&Operand| {
+        let part = builder.without_view(call, part)?;
+        builder.value(&part, "its operand")
+    };
+    let inputs = parts.iter().map(value).collect::<Result<_, _>>()?;
     builder.emit(call, Op::Concat { axis }, inputs, shape)
 }

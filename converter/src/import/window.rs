@@ -4,9 +4,11 @@ use super::call::{Call, shape_refusal};
 use super::error::Refusal;
 use crate::graph::{Hw, Pad, Window};
 
-/// A picture's channels, rows and columns.
+/// Pictures, their channels, rows and columns.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Picture {
+    /// Pictures: 1 at the model's inputs, more where a picture was cut into patches.
+    pub(super) n: usize,
     /// Channels.
     pub(super) c: usize,
     /// Rows.
@@ -15,18 +17,18 @@ pub(super) struct Picture {
     pub(super) w: u32,
 }
 
-/// Reads `[1, C, H, W]`.
+/// Reads `[N, C, H, W]`.
 pub(super) fn picture(shape: &[usize]) -> Result<Picture, Refusal> {
     let wrong = || {
         let expected = match shape.len() {
-            3 | 5 => "[1, C, H, W]: only two-dimensional pictures are supported",
-            _ => "[1, C, H, W]",
+            3 | 5 => "[N, C, H, W]: only two-dimensional pictures are supported",
+            _ => "[N, C, H, W]",
         };
         shape_refusal("its input", shape, expected)
     };
-    let &[1, c, h, w] = shape else { return Err(wrong()) };
+    let &[n, c, h, w] = shape else { return Err(wrong()) };
     let axis = |n: usize| u32::try_from(n).map_err(|_| wrong());
-    Ok(Picture { c, h: axis(h)?, w: axis(w)? })
+    Ok(Picture { n, c, h: axis(h)?, w: axis(w)? })
 }
 
 /// Number of output pixels, and the pads with `auto_pad` and `ceil_mode` worked in.

@@ -59,6 +59,9 @@ pub enum Kind {
          one value a channel); two computed values can be added and subtracted"
     )]
     TwoComputed,
+    /// An operation that the runtime does not have.
+    #[error("the runtime has no step for it; convert with --emit-onnx for other runtimes")]
+    NoStep,
     /// A divisor that is only known at run time.
     #[error("the divisor is computed at run time; supported are constant divisors")]
     ComputedDivisor,

@@ -21,7 +21,7 @@ pub fn node_macs(graph: &Graph, node: &Node) -> u64 {
         Op::Linear { .. } => weights(),
         Op::BatchNorm { .. }
         | Op::Activation(_)
-        | Op::Sigmoid
+        | Op::Unary(_)
         | Op::Softmax { .. }
         | Op::Add { .. }
         | Op::Sub
@@ -31,6 +31,10 @@ pub fn node_macs(graph: &Graph, node: &Node) -> u64 {
         | Op::AveragePool { .. }
         | Op::GlobalAveragePool
         | Op::Reshape
+        | Op::Transpose { .. }
+        | Op::Slice { .. }
+        | Op::DepthToSpace { .. }
+        | Op::SpaceToDepth { .. }
         | Op::Pad { .. }
         | Op::Concat { .. } => 0,
     }
@@ -58,12 +62,16 @@ pub fn node_params(graph: &Graph, node: &Node) -> u64 {
         Op::Activation(activation) => slopes(activation),
         Op::Add { activation } => operands(0..2) + slopes(activation),
         Op::Sub | Op::Mul | Op::Div => operands(0..2),
-        Op::Sigmoid
+        Op::Unary(_)
         | Op::Softmax { .. }
         | Op::MaxPool(_)
         | Op::AveragePool { .. }
         | Op::GlobalAveragePool
         | Op::Reshape
+        | Op::Transpose { .. }
+        | Op::Slice { .. }
+        | Op::DepthToSpace { .. }
+        | Op::SpaceToDepth { .. }
         | Op::Pad { .. }
         | Op::Concat { .. } => 0,
     }

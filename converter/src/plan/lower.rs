@@ -7,7 +7,7 @@ use super::error::{Kind, PlanError, Problem, port};
 use super::order::{Order, dims, picture_dims};
 use super::weights::Weights;
 use super::{Options, Target};
-use crate::graph::{Graph, Node, Op, Pad, ValueId};
+use crate::graph::{Function, Graph, Node, Op, Pad, PadMode, ValueId};
 use std::collections::HashMap;
 use unbraid_runtime::dims::Dims;
 use unbraid_runtime::step;
@@ -151,7 +151,7 @@ impl<'g> Lowering<'g> {
             Op::Conv(conv) => self.conv(node, conv),
             Op::BatchNorm { eps } => self.batch_norm(node, *eps),
             Op::Activation(activation) => self.activation(node, activation),
-            Op::Sigmoid => self.elementwise(node, step::Op::Sigmoid),
+            Op::Unary(Function::Sigmoid) => self.elementwise(node, step::Op::Sigmoid),
             Op::Softmax { axis } => self.softmax(node, *axis),
             Op::Add { activation } => self.add(node, activation),
             Op::Sub => self.sub(node),
@@ -164,8 +164,14 @@ impl<'g> Lowering<'g> {
             Op::GlobalAveragePool => self.global_average_pool(node),
             Op::Linear { activation } => self.linear(node, activation),
             Op::Reshape => self.alias(node),
-            Op::Pad { pad, value } => self.pad(node, *pad, *value),
+            Op::Pad { pad, mode: PadMode::Constant(value) } => self.pad(node, *pad, *value),
             Op::Concat { axis } => self.concat(node, *axis),
+            Op::Unary(_)
+            | Op::Transpose { .. }
+            | Op::Slice { .. }
+            | Op::DepthToSpace { .. }
+            | Op::SpaceToDepth { .. }
+            | Op::Pad { .. } => Err(Kind::NoStep),
         }
     }
 

@@ -3,7 +3,7 @@
 use super::dense::Filters;
 use super::error::Kind;
 use super::lower::Lowering;
-use crate::graph::{Activation, Graph, Node, Op, Pad, ValueId, Window};
+use crate::graph::{Activation, Graph, Node, Op, Pad, PadMode, ValueId, Window};
 use std::collections::HashMap;
 use unbraid_runtime::step::{Border, Layout};
 
@@ -13,7 +13,9 @@ pub(super) fn absorbed(graph: &Graph) -> HashMap<ValueId, (ValueId, Pad)> {
     let consumers = graph.consumers();
     let mut absorbed = HashMap::new();
     for node in &graph.nodes {
-        let (Op::Pad { pad, value: 0.0 }, Some(&source)) = (&node.op, node.inputs.first()) else {
+        let (Op::Pad { pad, mode: PadMode::Constant(0.0) }, Some(&source)) =
+            (&node.op, node.inputs.first())
+        else {
             continue;
         };
         let &[reader] = &consumers[node.output.index()][..] else { continue };
@@ -35,7 +37,7 @@ fn takes_zeros(op: &Op) -> bool {
         }
         Op::BatchNorm { .. }
         | Op::Activation(_)
-        | Op::Sigmoid
+        | Op::Unary(_)
         | Op::Softmax { .. }
         | Op::Add { .. }
         | Op::Sub
@@ -45,6 +47,10 @@ fn takes_zeros(op: &Op) -> bool {
         | Op::GlobalAveragePool
         | Op::Linear { .. }
         | Op::Reshape
+        | Op::Transpose { .. }
+        | Op::Slice { .. }
+        | Op::DepthToSpace { .. }
+        | Op::SpaceToDepth { .. }
         | Op::Pad { .. }
         | Op::Concat { .. } => false,
     }

@@ -1,7 +1,7 @@
 //! The oracle's pools and padding, plane by plane.
 
 use super::{Array, Geometry};
-use crate::graph::Pad;
+use crate::graph::{Pad, PadMode};
 
 /// Largest value under each window; padding never wins.
 pub(super) fn max(plane: &[f64], geometry: &Geometry) -> Vec<f64> {
@@ -35,15 +35,34 @@ fn reduce(plane: &[f64], g: &Geometry, start: f64, f: impl Fn(f64, f64) -> f64) 
     out
 }
 
-/// Pictures with rows and columns of a constant around each.
-pub(super) fn pad(x: &Array, pad: Pad, value: f64) -> Array {
-    let [n, c, h, w] = x.shape[..] else { unreachable!("the caller checked the rank") };
-    let (top, left) = (pad.top as usize, pad.left as usize);
-    let (oh, ow) = (h + top + pad.bottom as usize, w + left + pad.right as usize);
-    let mut values = vec![value; n * c * oh * ow];
-    for (row, line) in x.values.chunks_exact(w.max(1)).enumerate() {
-        let (k, y) = (row / h, row % h);
-        values[(k * oh + y + top) * ow + left..][..w].copy_from_slice(line);
+/// Pictures with rows and columns around each; `None` where a mode needs more pixels than there are.
+pub(super) fn pad(x: &Array, pad: Pad, mode: PadMode) -> Option<Array> {
+    let &[n, c, h, w] = &x.shape[..] else { return None };
+    let (rows, columns) =
+        (sources(h, [pad.top, pad.bottom], mode)?, sources(w, [pad.left, pad.right], mode)?);
+    let outside = if let PadMode::Constant(value) = mode { f64::from(value) } else { f64::NAN };
+    let mut values = Vec::with_capacity(n * c * rows.len() * columns.len());
+    for plane in x.values.chunks_exact((h * w).max(1)) {
+        for &y in &rows {
+            let pixel = |&x: &Option<usize>| y.zip(x).map_or(outside, |(y, x)| plane[y * w + x]);
+            values.extend(columns.iter().map(pixel));
+        }
     }
-    Array::new(vec![n, c, oh, ow], values).expect("every value was written")
+    Array::new(vec![n, c, rows.len(), columns.len()], values)
+}
+
+/// For each padded row (or column) the one of the picture that it shows; `None` shows the constant.
+fn sources(len: usize, [low, high]: [u32; 2], mode: PadMode) -> Option<Vec<Option<usize>>> {
+    let last = len.checked_sub(1)? as i64;
+    let source = |at: i64| match mode {
+        PadMode::Constant(_) => (0..=last).contains(&at).then_some(at),
+        PadMode::Edge => Some(at.clamp(0, last)),
+        PadMode::Reflect if at < 0 => Some(-at),
+        PadMode::Reflect => Some(if at > last { 2 * last - at } else { at }),
+        PadMode::Wrap => Some(at.rem_euclid(last + 1)),
+    };
+    let sources = (-i64::from(low)..=last + i64::from(high)).map(source);
+    let sources: Vec<Option<i64>> = sources.collect();
+    let inside = |at: &Option<i64>| at.is_none_or(|at| (0..=last).contains(&at));
+    sources.iter().all(inside).then(|| sources.iter().map(|at| at.map(|at| at as usize)).collect())
 }

@@ -1,6 +1,6 @@
 //! [`Network`]: a graph as a list of nodes with what each reads, to be read and to be drawn.
 
-use crate::graph::{Activation, Graph, Hw, Node, Op, Pad, ValueId, Window};
+use crate::graph::{Activation, Graph, Hw, Node, Op, Pad, PadMode, ValueId, Window};
 use crate::plan::facts;
 use serde::Serialize;
 
@@ -92,11 +92,17 @@ fn detail(op: &Op) -> String {
         }
         Op::Add { activation } | Op::Linear { activation } => Vec::from_iter(added(activation)),
         Op::MaxPool(geometry) | Op::AveragePool { window: geometry, .. } => window(geometry),
-        Op::Pad { pad, value } => vec![sides(pad), format!("with {value}")],
+        Op::Pad { pad, mode: PadMode::Constant(value) } => {
+            vec![sides(pad), format!("with {value}")]
+        }
+        Op::Pad { pad, mode } => vec![sides(pad), mode.name().to_owned()],
+        Op::Transpose { perm } => vec![format!("{perm:?}")],
+        Op::Slice { starts, steps } => vec![format!("from {starts:?} by {steps:?}")],
+        Op::DepthToSpace { block, .. } | Op::SpaceToDepth { block } => vec![format!("{block}")],
         Op::Concat { axis } | Op::Softmax { axis } => vec![format!("axis {axis}")],
         Op::BatchNorm { .. }
         | Op::Activation(_)
-        | Op::Sigmoid
+        | Op::Unary(_)
         | Op::Sub
         | Op::Mul
         | Op::Div

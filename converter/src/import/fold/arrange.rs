@@ -2,18 +2,15 @@
 //! result is. What they do to constants is here; what they do to computed values, in `view`.
 
 use super::{ROLE, affordable, tensor};
+use crate::graph::Op;
 use crate::import::arithmetic::broadcast;
 use crate::import::call::{Call, axis, checked_axis, shape_refusal};
 use crate::import::error::Refusal;
+use crate::rearrange::{Rearrange, strides, walk};
 use crate::tensor::{Data, Tensor, elements};
 
-/// Elements of an operand under another shape.
-pub(in crate::import) struct Moved {
-    /// Axis lengths of the result.
-    pub(in crate::import) shape: Vec<usize>,
-    /// For each element of the result, row-major, the row-major index into the operand.
-    pub(in crate::import) indices: Box<dyn Iterator<Item = usize>>,
-}
+/// An operation that moves elements, and the shape of its result.
+pub(in crate::import) type Move = (Op, Vec<usize>);
 
 /// The elements of `source` at these row-major indices.
 fn pick(
@@ -31,44 +28,6 @@ fn pick(
     tensor(shape, data)
 }
 
-/// Elements between neighbours along each axis of a row-major tensor.
-pub(super) fn strides(shape: &[usize]) -> Vec<i64> {
-    let mut stride = 1_i64;
-    let mut strides: Vec<i64> = Vec::with_capacity(shape.len());
-    for &length in shape.iter().rev() {
-        strides.push(stride);
-        stride = stride.saturating_mul(i64::try_from(length).unwrap_or(i64::MAX));
-    }
-    strides.reverse();
-    strides
-}
-
-/// Row-major walk over `shape`; yields `offset` + the sum of coordinate x stride.
-pub(super) fn walk(
-    shape: &[usize],
-    offset: i64,
-    strides: &[i64],
-) -> impl Iterator<Item = usize> + use<> {
-    let axes: Vec<(i64, i64)> =
-        shape.iter().map(|&n| i64::try_from(n).unwrap_or(0)).zip(strides.iter().copied()).collect();
-    let total = elements(shape).unwrap_or(0);
-    let mut at = vec![0_i64; axes.len()];
-    let mut index = offset;
-    (0..total).map(move |_| {
-        let here = index;
-        for (coordinate, &(length, stride)) in at.iter_mut().zip(&axes).rev() {
-            *coordinate = coordinate.saturating_add(1);
-            index = index.saturating_add(stride);
-            if *coordinate < length {
-                break;
-            }
-            index = index.saturating_sub(stride.saturating_mul(length));
-            *coordinate = 0;
-        }
-        usize::try_from(here).unwrap_or(usize::MAX)
-    })
-}
-
 pub(super) fn transpose(call: &Call<'_>) -> Result<Tensor, Refusal> {
     moved(call, transposed)
 }
@@ -79,15 +38,18 @@ pub(super) fn slice(call: &Call<'_>) -> Result<Tensor, Refusal> {
 
 fn moved(
     call: &Call<'_>,
-    by: fn(&Call<'_>, &[usize]) -> Result<Moved, Refusal>,
+    by: fn(&Call<'_>, &[usize]) -> Result<Move, Refusal>,
 ) -> Result<Tensor, Refusal> {
     let (_, source) = call.operand(0, ROLE)?.constant(ROLE)?;
-    let Moved { shape, indices } = by(call, source.shape())?;
-    pick(source, shape, indices)
+    let (op, shape) = by(call, source.shape())?;
+    affordable(call, &shape)?;
+    let wrong = || shape_refusal(ROLE, source.shape(), "a shape that the operator takes");
+    let by = Rearrange::of(&op, source.shape(), &shape).ok_or_else(wrong)?;
+    pick(source, shape, by.indices())
 }
 
 /// Axes in another order, reversed if the node names none.
-pub(in crate::import) fn transposed(call: &Call<'_>, source: &[usize]) -> Result<Moved, Refusal> {
+pub(in crate::import) fn transposed(call: &Call<'_>, source: &[usize]) -> Result<Move, Refusal> {
     let rank = source.len();
     let order: Vec<usize> = match call.ints("perm")? {
         None => (0..rank).rev().collect(),
@@ -105,12 +67,8 @@ pub(in crate::import) fn transposed(call: &Call<'_>, source: &[usize]) -> Result
             expected: format!("each of the {rank} axes once"),
         });
     }
-    let by = strides(source);
     let shape: Vec<usize> = order.iter().filter_map(|&a| source.get(a).copied()).collect();
-    let by: Vec<i64> = order.iter().filter_map(|&a| by.get(a).copied()).collect();
-    affordable(call, &shape)?;
-    let indices = walk(&shape, 0, &by);
-    Ok(Moved { indices: Box::new(indices), shape })
+    Ok((Op::Transpose { perm: order }, shape))
 }
 
 pub(super) fn gather(call: &Call<'_>) -> Result<Tensor, Refusal> {
@@ -137,7 +95,7 @@ pub(super) fn gather(call: &Call<'_>) -> Result<Tensor, Refusal> {
 }
 
 /// Starts, ends, axes and steps are attributes before opset 10, operands from then on.
-pub(in crate::import) fn sliced(call: &Call<'_>, source: &[usize]) -> Result<Moved, Refusal> {
+pub(in crate::import) fn sliced(call: &Call<'_>, source: &[usize]) -> Result<Move, Refusal> {
     let list = |name, index| call.ints_or_operand(name, 10, index);
     let (starts, ends) = (list("starts", 1)?.unwrap_or(&[]), list("ends", 2)?.unwrap_or(&[]));
     let all: Vec<i64> = (0..).take(starts.len()).collect();
@@ -145,28 +103,25 @@ pub(in crate::import) fn sliced(call: &Call<'_>, source: &[usize]) -> Result<Mov
     let axes = list("axes", 3)?.unwrap_or(&all);
     let steps = if call.opset < 10 { None } else { list("steps", 4)? }.unwrap_or(&ones);
     let mut shape = source.to_vec();
-    let mut by = strides(&shape);
-    let mut offset = 0_i64;
+    let mut first = vec![0; source.len()];
+    let mut by = vec![1; source.len()];
     for (((&start, &end), &along), &step) in starts.iter().zip(ends).zip(axes).zip(steps) {
         let along = checked_axis("axes", along, source.len())?;
-        let Some((length, stride)) = shape.get_mut(along).zip(by.get_mut(along)) else { continue };
+        let axis = shape.get_mut(along).zip(first.get_mut(along)).zip(by.get_mut(along));
+        let Some(((length, first), by)) = axis else { continue };
         let wrong = || Refusal::Attribute {
             name: "steps",
             found: step.to_string(),
             expected: "not 0".to_owned(),
         };
-        let (first, count) = clamped(start, end, step, *length).ok_or_else(wrong)?;
-        offset = offset.saturating_add(first.saturating_mul(*stride));
-        *length = count;
-        *stride = stride.saturating_mul(step);
+        (*first, *length) = clamped(start, end, step, *length).ok_or_else(wrong)?;
+        *by = step;
     }
-    affordable(call, &shape)?;
-    let indices = walk(&shape, offset, &by);
-    Ok(Moved { indices: Box::new(indices), shape })
+    Ok((Op::Slice { starts: first, steps: by }, shape))
 }
 
 /// First index and number of indices of `start..end` by `step` in an axis, clamped as ONNX says.
-fn clamped(start: i64, end: i64, step: i64, length: usize) -> Option<(i64, usize)> {
+fn clamped(start: i64, end: i64, step: i64, length: usize) -> Option<(usize, usize)> {
     let length = i64::try_from(length).ok()?;
     let wrap = |at: i64| if at < 0 { at.saturating_add(length) } else { at };
     let last = length.checked_sub(1)?;
@@ -179,7 +134,7 @@ fn clamped(start: i64, end: i64, step: i64, length: usize) -> Option<(i64, usize
     };
     let step = step.checked_abs().filter(|&s| s > 0)?;
     let count = span.max(0).checked_add(step.checked_sub(1)?)?.checked_div(step)?;
-    Some((first, usize::try_from(count).ok()?))
+    Some((usize::try_from(first).ok()?, usize::try_from(count).ok()?))
 }
 
 /// Axes of length 1 stretched, as in arithmetic.

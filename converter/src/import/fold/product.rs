@@ -1,9 +1,9 @@
 //! Sums and products over axes: `MatMul`, `Einsum`, `ReduceSum`, `ReduceProd`; floats in f64.
 
-use super::arrange::{strides, walk};
 use super::{ROLE, affordable, tensor};
 use crate::import::call::{Call, Operand, checked_axis, shape_refusal};
 use crate::import::error::Refusal;
+use crate::rearrange::{strides, walk};
 use crate::tensor::{Data, Tensor, elements};
 
 /// Two operands and an explicit result: `ikm,oim->oik`.
