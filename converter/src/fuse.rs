@@ -1,16 +1,19 @@
 //! Affine regions of a graph → one convolution each, with a certificate.
 //!
 //! Nothing here knows a block of any paper. Every node that is affine in what it reads is a kernel
-//! map ([`kernel_map`]); maps compose, add and stack; a region becomes one convolution where that
-//! is exact ([`form`]) and costs nothing (the cheapest cut), and only after both have been
-//! executed side by side ([`certificate`]).
+//! map ([`kernel_map`]); maps compose, add and stack; where reshapes lead from pixels to dense
+//! layers, they unfold into maps of whole patches. A region becomes one convolution where that is
+//! exact ([`form`]) and costs nothing (the cheapest cut), and only after both have been executed
+//! side by side ([`certificate`]).
 
 pub mod certificate;
 mod cover;
 mod flow;
 pub mod form;
+mod interpret;
 pub mod kernel_map;
 mod node_map;
+mod patch_map;
 mod region_map;
 mod rounded;
 mod simplify;
@@ -20,7 +23,7 @@ pub use certificate::{Certificate, Errors};
 use crate::graph::{Graph, Op, ValueId};
 use cover::{Candidate, Declined};
 use flow::Flow;
-use node_map::pixels;
+use node_map::Role;
 use region_map::region_map;
 use rounded::{Rewritten, Rounded};
 use serde::{Serialize, Serializer};
@@ -71,6 +74,12 @@ pub struct Cost {
 }
 
 impl Cost {
+    /// Every weight once at each of these positions: pixels of all rows.
+    fn of_weights(weights: usize, positions: usize) -> Self {
+        let weights = weights as u64;
+        Self { macs: weights * positions as u64, weights }
+    }
+
     fn plus(self, other: Self) -> Self {
         Self { macs: self.macs + other.macs, weights: self.weights + other.weights }
     }
@@ -140,6 +149,16 @@ pub enum Reason {
         /// Columns of taps.
         columns: usize,
     },
+    /// Beyond what is held.
+    #[error(
+        "as one dense map from patch to patch it would have {found} weights of at most {limit}"
+    )]
+    TooManyWeights {
+        /// Weights of the dense map.
+        found: u128,
+        /// What is allowed.
+        limit: u128,
+    },
     /// Exact, but with too many classes of border pixels.
     #[error("the border would need {found} bias vectors, more than {limit} (--fuse=all allows it)")]
     BiasVectors {
@@ -193,6 +212,7 @@ pub fn fuse(mut graph: Graph, mode: FuseMode, progress: &mut dyn FnMut(Progress<
     simplify::drop_unread(&mut graph);
     simplify::drop_identities(&mut graph);
     simplify::merge_pads_into_pools(&mut graph);
+    simplify::move_scales_behind_averages(&mut graph);
     let flow = Flow::of(&graph, mode != FuseMode::Off);
     let (candidates, declined) = cover::cheapest(&graph, &flow, mode);
     let mut work = Work::new(graph, flow, declined);
@@ -246,17 +266,17 @@ impl Work {
     fn proved(&self, candidate: &Candidate) -> Result<(Rewritten, Certificate), Reason> {
         let map = region_map(&self.graph, &self.flow, candidate)?;
         let map = map.trimmed();
-        let vector = self.graph.shape(candidate.output).len() == 2;
-        let rounded = Rounded::new(&map, vector)?;
+        let rounded = Rounded::new(&map, candidate.patch)?;
         let certificate = certificate::certify(&self.graph, candidate, &map, &rounded)?;
-        let (source, output) = (candidate.source, candidate.output);
-        let node = rounded.node(pixels(&self.graph, source), pixels(&self.graph, output))?;
-        Ok((node, certificate))
+        let [source, output] = [candidate.source, candidate.output].map(|id| self.graph.shape(id));
+        Ok((rounded.node(source, output)?, certificate))
     }
 
     fn region(&self, candidate: &Candidate, node: &Rewritten, certificate: Certificate) -> Region {
         let graph = &self.graph;
         let (last, between) = candidate.nodes.split_last().expect("not empty");
+        let written =
+            between.iter().filter(|&&k| !matches!(self.flow.roles[k], Some(Role::View(_))));
         let bytes = |&k: &usize| 4 * graph.shape(graph.nodes[k].output).iter().product::<usize>();
         Region {
             name: graph.nodes[*last].name.clone(),
@@ -264,10 +284,10 @@ impl Work {
             source: graph.get(candidate.source).name.clone(),
             output: graph.get(candidate.output).name.clone(),
             before: candidate.before,
-            after: node.cost(pixels(graph, candidate.output)),
+            after: node.cost(),
             params_before: candidate.nodes.iter().map(|&k| self.params(k)).sum(),
             params_after: node.params(),
-            activation_bytes_saved: between.iter().map(bytes).sum::<usize>() as u64,
+            activation_bytes_saved: written.map(bytes).sum::<usize>() as u64,
             bias_vectors: node.bias_vectors,
             certificate,
         }
@@ -301,21 +321,16 @@ impl Work {
 
     fn finish(mut self) -> Fused {
         let nodes = std::mem::take(&mut self.graph.nodes);
-        for (index, mut node) in nodes.into_iter().enumerate() {
+        for (index, node) in nodes.into_iter().enumerate() {
             match self.rewritten.remove(&index) {
                 None => self.graph.nodes.push(node),
                 Some(None) => {}
                 Some(Some((source, new))) => {
-                    node.inputs = vec![source];
-                    for (role, tensor) in new.constants {
-                        let name = format!("{}.{role}", node.name);
-                        node.inputs.push(self.graph.constant(name, tensor));
-                    }
-                    node.op = new.op;
-                    self.graph.nodes.push(node);
+                    new.push(&mut self.graph, &node.name, source, node.output);
                 }
             }
         }
+        simplify::merge_reshapes(&mut self.graph);
         simplify::fuse_activations(&mut self.graph);
         simplify::drop_unread(&mut self.graph);
         simplify::drop_unnamed(&mut self.graph);

@@ -136,7 +136,8 @@ impl Builder {
         let weight = self.random.tensor(&[outputs, inputs], -bound, bound);
         let bias = self.random.tensor(&[outputs], -0.5, 0.5);
         let operands = vec![x, self.constant(weight), self.constant(bias)];
-        self.node(Op::Linear { activation: Activation::None }, operands, &[1, outputs])
+        let shape = [self.shape(x)[0], outputs];
+        self.node(Op::Linear { activation: Activation::None }, operands, &shape)
     }
 
     /// BatchNorm with random statistics.
@@ -154,6 +155,11 @@ impl Builder {
     pub fn conv_bn(&mut self, x: ValueId, layer: Layer) -> ValueId {
         let y = self.conv(x, layer);
         self.batch_norm(y)
+    }
+
+    /// The same numbers under another shape.
+    pub fn reshape(&mut self, x: ValueId, shape: &[usize]) -> ValueId {
+        self.node(Op::Reshape, vec![x], shape)
     }
 
     /// Sum of two results.
@@ -225,7 +231,7 @@ impl Builder {
 
 fn output_shape(shape: &[usize], window: &Window, channels: usize) -> Vec<usize> {
     let out = window.output(shape[2] as u32, shape[3] as u32).expect("the window fits");
-    vec![1, channels, out.h as usize, out.w as usize]
+    vec![shape[0], channels, out.h as usize, out.w as usize]
 }
 
 /// A random graph of affine operations, now and then a ReLU, several readers of one value and sums

@@ -3,14 +3,16 @@
 //! The nodes run in the oracle as they stand in the model. The map runs twice: in f64, which shows
 //! that the algebra holds, and as the f32 kernel that is really written, which shows what rounding
 //! costs. Pixels whose window reaches over the edge are reported apart: that is where wrong fusions
-//! hide. One picture has odd and one has even sides, because strides treat them differently.
+//! hide. One picture has odd and one has even sides, because strides treat them differently; where a
+//! reshape fixes the size, both have that of the graph. Of several rows one is run: all are mapped
+//! alike.
 
 use super::Reason;
 use super::cover::Candidate;
-use super::form::Form;
 use super::kernel_map::KernelMap;
+use super::node_map::Extent;
 use super::rounded::Rounded;
-use crate::graph::{Graph, ValueId};
+use crate::graph::{Graph, Op, ValueId};
 use crate::reference::{self, Array};
 use serde::Serialize;
 
@@ -25,7 +27,8 @@ pub const ROUNDED: f64 = 1e-5;
 pub struct Errors {
     /// Over pixels whose window lies inside the picture.
     pub interior: f64,
-    /// Over pixels whose window reaches into the padding; 0 if there are none.
+    /// Over pixels whose window reaches into the padding (of a patch map: on the rim of the patch); 0
+    /// if there are none.
     pub border: f64,
 }
 
@@ -65,11 +68,16 @@ pub(super) fn certify(
     for (k, &size) in certificate.sizes.iter().enumerate() {
         let x = Picture::random(graph, candidate.source, size, k as u64);
         let before = x.through_nodes(graph, candidate)?;
-        let output = picture_size(&before.shape);
-        let exact = map.apply(&x.array.values, size, output);
-        certificate.exact.take(&candidate.form, size, output, &before.values, &exact);
+        let output = Extent::of(&before.shape).pixels;
+        let exact = if candidate.patch {
+            map.apply(&x.array.values, [1, 1], [1, 1])
+        } else {
+            map.apply(&x.array.values, size, output)
+        };
         let after = x.through_node(rounded, &before.shape)?;
-        certificate.rounded.take(&candidate.form, size, output, &before.values, &after);
+        let inside = |pixel: [usize; 2]| is_inside(candidate, pixel, size, output);
+        certificate.exact.take(inside, output, &before.values, &exact);
+        certificate.rounded.take(inside, output, &before.values, &after);
     }
     let (exact, rounded) = (certificate.exact.worst(), certificate.rounded.worst());
     // Written so that a difference that is not a number fails.
@@ -80,32 +88,48 @@ pub(super) fn certify(
     }
 }
 
-/// An odd and an even picture, large enough for pixels without border; one pixel for vectors.
+/// An odd and an even picture, large enough for pixels without border, unless a reshape fixes the
+/// size.
 fn sizes(graph: &Graph, candidate: &Candidate) -> Vec<[usize; 2]> {
-    if graph.shape(candidate.source).len() == 2 {
-        return vec![[1, 1]];
+    let reshaped = |&k: &usize| graph.nodes[k].op == Op::Reshape;
+    let source = graph.shape(candidate.source);
+    if source.len() != 4 || candidate.nodes.iter().any(reshaped) {
+        return vec![Extent::of(source).pixels; 2];
     }
     let [h, w] = candidate.form.axes.map(|axis| axis.extent());
     vec![[2 * h + 1, 2 * w + 1], [2 * h + 2, 2 * w]]
 }
 
+/// Whether an output pixel depends on no padding; of a patch, whether it lies off the rim.
+fn is_inside(
+    candidate: &Candidate,
+    pixel: [usize; 2],
+    input: [usize; 2],
+    output: [usize; 2],
+) -> bool {
+    (0..2).all(|k| {
+        if candidate.patch {
+            output[k] == 1 || (pixel[k] > 0 && pixel[k] + 1 < output[k])
+        } else {
+            candidate.form.axes[k].reads_inside(pixel[k], input[k])
+        }
+    })
+}
+
 impl Errors {
-    /// Takes in the differences between two outputs `[O, h, w]` of a picture of `input` pixels.
+    /// Takes in the differences between two outputs of `[h, w]` pixels a channel.
     fn take(
         &mut self,
-        form: &Form,
-        input: [usize; 2],
-        output: [usize; 2],
+        inside: impl Fn([usize; 2]) -> bool,
+        [h, w]: [usize; 2],
         expected: &[f64],
         found: &[f64],
     ) {
         let largest = expected.iter().fold(0.0_f64, |m, v| m.max(v.abs()));
         let unit = if largest > 0.0 { largest } else { 1.0 };
-        let [h, w] = output;
         for (at, (a, b)) in expected.iter().zip(found).enumerate() {
             let pixel = [at / w % h, at % w];
-            let inside = (0..2).all(|k| form.axes[k].reads_inside(pixel[k], input[k]));
-            let error = if inside { &mut self.interior } else { &mut self.border };
+            let error = if inside(pixel) { &mut self.interior } else { &mut self.border };
             let difference = (a - b).abs() / unit;
             *error = if difference.is_nan() { f64::INFINITY } else { error.max(difference) };
         }
@@ -115,19 +139,19 @@ impl Errors {
 /// A random picture in place of a region's source.
 struct Picture {
     array: Array,
-    size: [usize; 2],
 }
 
 impl Picture {
     /// Values spread evenly over [-1, 1), the same in every conversion.
     fn random(graph: &Graph, source: ValueId, size: [usize; 2], seed: u64) -> Self {
         let mut shape = graph.shape(source).to_vec();
+        shape[0] = 1;
         if let [_, _, h, w] = &mut shape[..] {
             [*h, *w] = size;
         }
         let len: usize = shape.iter().product();
         let values = (0..len as u64).map(|k| noise(k ^ (seed + 1) << 40)).collect();
-        Self { array: Array::new(shape, values).expect("one value each"), size }
+        Self { array: Array::new(shape, values).expect("one value each") }
     }
 
     fn through_nodes(&self, graph: &Graph, candidate: &Candidate) -> Result<Array, Reason> {
@@ -142,21 +166,12 @@ impl Picture {
         let mut graph = Graph::default();
         let x = graph.value("x", self.array.shape.clone());
         let y = graph.value("y", output);
-        let node = rounded.node(self.size, picture_size(output))?;
-        let mut inputs = vec![x];
-        inputs.extend(node.constants.into_iter().map(|(name, t)| graph.constant(name, t)));
-        graph.push("fused", node.op, inputs, y);
+        rounded.node(&self.array.shape, output)?.push(&mut graph, "fused", x, y);
+        let nodes: Vec<usize> = (0..graph.nodes.len()).collect();
         let known = vec![(x, self.array.clone())];
-        let mut wanted = reference::evaluate(&graph, &[0], known, &[y])
+        let mut wanted = reference::evaluate(&graph, &nodes, known, &[y])
             .map_err(|error| Reason::NotExecutable { error: error.to_string() })?;
         Ok(wanted.remove(0).values)
-    }
-}
-
-fn picture_size(shape: &[usize]) -> [usize; 2] {
-    match shape {
-        [_, _, h, w] => [*h, *w],
-        _ => [1, 1],
     }
 }
 

@@ -8,7 +8,8 @@
 
 use super::flow::Flow;
 use super::form::Form;
-use super::node_map::{Role, channels, form_of, pixels};
+use super::interpret::{Mapped, interpret};
+use super::node_map::{Extent, Role, form_of};
 use super::{Cost, FuseMode, Reason};
 use crate::graph::{Graph, Op, ValueId};
 use std::collections::HashMap;
@@ -29,6 +30,8 @@ pub(super) struct Candidate {
     pub(super) nodes: Vec<usize>,
     /// Its geometry, with paddings that fit the size of the graph.
     pub(super) form: Form,
+    /// Whether it maps patches, each seen as one pixel.
+    pub(super) patch: bool,
     /// What the nodes cost.
     pub(super) before: Cost,
     /// What the map costs.
@@ -95,7 +98,7 @@ struct Planner<'a> {
     flow: &'a Flow,
     mode: FuseMode,
     own: HashMap<usize, Form>,
-    forms: HashMap<(ValueId, ValueId), Result<Form, Reason>>,
+    forms: HashMap<(ValueId, ValueId), Result<Mapped<Form>, Reason>>,
     price: Vec<Price>,
     chosen: HashMap<ValueId, Candidate>,
 }
@@ -149,8 +152,12 @@ impl<'a> Planner<'a> {
         let shared = self.flow.dominator(value).map_or(Price::default(), |d| self.price_of(d));
         let operands = role.operands(node);
         let above = operands.iter().map(|&operand| self.price_of(operand).minus(shared));
-        // A padding of its own is no step of a plan: as one tap it always is.
-        let steps = if matches!(node.op, Op::Pad { .. }) { 2 } else { 1 };
+        let steps = match (&node.op, role) {
+            (_, Role::View(_)) => 0,
+            // A padding of its own is no step of a plan: as one tap it always is.
+            (Op::Pad { .. }, _) => 2,
+            _ => 1,
+        };
         let own = Price { cost: node_cost(self.graph, index), steps };
         above.fold(own.plus(shared), Price::plus)
     }
@@ -158,15 +165,17 @@ impl<'a> Planner<'a> {
     /// `value` as one map of `source`, or why not.
     fn candidate(&mut self, source: ValueId, value: ValueId) -> Result<Candidate, Reason> {
         let graph = self.graph;
-        let form = self.form(source, value)?;
-        let form = form.fitted(pixels(graph, source), pixels(graph, value))?;
-        let vectors = form.bias_vectors(pixels(graph, source), pixels(graph, value));
+        let Mapped { map, patch, .. } = self.form(source, value)?;
+        let [from, to] = [source, value].map(|id| Extent::of(graph.shape(id)));
+        let pixels = if patch { [[1, 1]; 2] } else { [from.pixels, to.pixels] };
+        let form = map.fitted(pixels[0], pixels[1])?;
+        let vectors = form.bias_vectors(pixels[0], pixels[1]);
         if vectors > BIAS_VECTORS && self.mode != FuseMode::All {
             return Err(Reason::BiasVectors { found: vectors, limit: BIAS_VECTORS });
         }
         let nodes = self.flow.between(graph, source, value).ok_or(Reason::SeveralReaders)?;
         let before = nodes.iter().map(|&k| node_cost(graph, k)).fold(Cost::default(), Cost::plus);
-        let after = form_cost(&form, pixels(graph, value));
+        let after = Cost::of_weights(form.weights(), to.rows * pixels[1][0] * pixels[1][1]);
         let grows = after.macs > before.macs || after.weights > before.weights;
         if grows && self.mode != FuseMode::All {
             return Err(Reason::CostsMore { before, after });
@@ -174,43 +183,27 @@ impl<'a> Planner<'a> {
         if self.mode == FuseMode::Off && !keeps_convolutions(graph, &nodes) {
             return Err(Reason::SwitchedOff);
         }
-        Ok(Candidate { source, output: value, nodes, form, before, after })
+        Ok(Candidate { source, output: value, nodes, form, patch, before, after })
     }
 
     /// Form of `value` as a map of `source`, which dominates it.
-    fn form(&mut self, source: ValueId, value: ValueId) -> Result<Form, Reason> {
+    fn form(&mut self, source: ValueId, value: ValueId) -> Result<Mapped<Form>, Reason> {
         if value == source {
-            let c = channels(self.graph, source).expect("affine values have channels");
-            return Ok(Form::diagonal(c, false));
+            return Ok(Mapped::identity(Extent::of(self.graph.shape(source))));
         }
         if let Some(form) = self.forms.get(&(source, value)) {
             return form.clone();
         }
-        let form = self.derived_form(source, value);
+        let (index, role) = self.flow.role_of(value).expect("between values of a region");
+        let (graph, node) = (self.graph, &self.graph.nodes[index]);
+        let own = match role {
+            Role::Map(operand) => Some(self.own_form(index, operand)),
+            _ => None,
+        };
+        let own = |_| own.expect("only maps ask for it");
+        let form = interpret(graph, node, role, own, |id| self.form(source, id));
         self.forms.insert((source, value), form.clone());
         form
-    }
-
-    fn derived_form(&mut self, source: ValueId, value: ValueId) -> Result<Form, Reason> {
-        let (index, role) = self.flow.role_of(value).expect("between values of a region");
-        let node = &self.graph.nodes[index];
-        match role {
-            Role::Map(operand) => {
-                let inner = self.form(source, operand)?;
-                let outer = self.own_form(index, operand);
-                Form::compose(&outer, &inner)
-            }
-            Role::Sum { .. } => {
-                let a = self.form(source, node.inputs[0])?;
-                Form::union(&a, &self.form(source, node.inputs[1])?)
-            }
-            Role::Stack => {
-                let first = self.form(source, node.inputs[0])?;
-                let dense = Form { groups: 1, ..first };
-                let mut rest = node.inputs[1..].iter();
-                rest.try_fold(dense, |all, &id| Form::stack(&all, &self.form(source, id)?))
-            }
-        }
     }
 
     fn own_form(&mut self, index: usize, operand: ValueId) -> Form {
@@ -245,6 +238,7 @@ impl<'a> Planner<'a> {
         let (_, role) = self.flow.role_of(value)?;
         let source = match (chosen, role) {
             (Some(candidate), _) => self.source_of(candidate.source)?,
+            (None, Role::View(_)) => return None,
             (None, Role::Map(operand)) => self.source_of(operand)?,
             (None, Role::Sum { .. } | Role::Stack) => self.flow.dominator(value)?,
         };
@@ -252,6 +246,9 @@ impl<'a> Planner<'a> {
             Err(reason) => reason,
             Ok(larger) => {
                 let before = self.price[value.index()].minus(self.price_of(source)).cost;
+                if before == larger.after {
+                    return None;
+                }
                 Reason::CostsMore { before, after: larger.after }
             }
         };
@@ -259,10 +256,14 @@ impl<'a> Planner<'a> {
         (reason != Reason::SwitchedOff).then_some(Declined { nodes, reason })
     }
 
-    /// What the step that computes a value reads; `None` at the boundary of the region.
+    /// What the step that computes a value reads, views taken for what they show; `None` at the
+    /// boundary of the region.
     fn source_of(&self, value: ValueId) -> Option<ValueId> {
         if self.flow.is_boundary(value) {
             return None;
+        }
+        if let Some((_, Role::View(operand))) = self.flow.role_of(value) {
+            return self.source_of(operand).or(Some(operand));
         }
         let chosen = self.chosen.get(&value).map(|candidate| candidate.source);
         chosen.or_else(|| self.flow.dominator(value))
@@ -272,32 +273,26 @@ impl<'a> Planner<'a> {
 /// Multiplications and weights of a node. An addition of branches or of a constant has neither.
 fn node_cost(graph: &Graph, index: usize) -> Cost {
     let node = &graph.nodes[index];
-    let values = graph.shape(node.output).iter().product::<usize>() as u64;
-    let weight = |k: usize| graph.shape(node.inputs[k]).iter().product::<usize>() as u64;
-    let [h, w] = pixels(graph, node.output);
+    let extent = Extent::of(graph.shape(node.output));
+    let positions = extent.positions();
+    let weight = |k: usize| graph.shape(node.inputs[k]).iter().product::<usize>();
     match &node.op {
-        Op::Conv(_) => Cost { macs: weight(1) * (h * w) as u64, weights: weight(1) },
-        Op::Linear { .. } => Cost { macs: weight(1), weights: weight(1) },
+        Op::Conv(_) | Op::Linear { .. } => Cost::of_weights(weight(1), positions),
         Op::AveragePool { window, .. } => {
-            let taps = u64::from(window.kernel.h) * u64::from(window.kernel.w);
-            Cost { macs: values * taps, weights: 0 }
+            let taps = window.kernel.h as usize * window.kernel.w as usize;
+            Cost { weights: 0, ..Cost::of_weights(extent.channels * taps, positions) }
         }
         Op::BatchNorm { .. } | Op::Mul | Op::Div | Op::Pad { .. } => {
-            Cost { macs: values, weights: values / ((h * w) as u64).max(1) }
+            Cost::of_weights(extent.channels, positions)
         }
         Op::Add { .. } | Op::Sub
             if graph.get(node.inputs[0]).constant.is_some()
                 || graph.get(node.inputs[1]).constant.is_some() =>
         {
-            Cost { macs: values, weights: values / ((h * w) as u64).max(1) }
+            Cost::of_weights(extent.channels, positions)
         }
         _ => Cost::default(),
     }
-}
-
-fn form_cost(form: &Form, output: [usize; 2]) -> Cost {
-    let weights = form.weights() as u64;
-    Cost { macs: weights * (output[0] * output[1]) as u64, weights }
 }
 
 /// Without fusion of branches: at most one convolution or pool, and constants around it.

@@ -26,8 +26,8 @@ pub(super) struct Flow {
 impl Flow {
     /// Finds the regions. With `joins` false a sum or concatenation of computed values is opaque.
     pub(super) fn of(graph: &Graph, joins: bool) -> Self {
-        let role =
-            |node| Role::of(graph, node).filter(|role| joins || matches!(role, Role::Map(_)));
+        let joined = |role: &Role| matches!(role, Role::Sum { .. } | Role::Stack);
+        let role = |node| Role::of(graph, node).filter(|role| joins || !joined(role));
         let n = graph.values.len();
         let mut flow = Self {
             roles: graph.nodes.iter().map(role).collect(),

@@ -66,6 +66,12 @@ impl Axis {
         first >= 0 && first + self.span() < input as i64
     }
 
+    /// Input pixel that a tap reads for an output; `None` in the padding.
+    pub(super) fn reads(self, output: usize, tap: usize, input: usize) -> Option<usize> {
+        let at = (output * self.stride) as i64 + self.position(tap);
+        usize::try_from(at).ok().filter(|&at| at < input)
+    }
+
     fn padded(self) -> bool {
         self.low > 0 || self.high > 0
     }

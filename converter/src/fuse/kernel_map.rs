@@ -39,6 +39,11 @@ impl KernelMap {
         Self::diagonal(vec![1.0; channels], vec![0.0; channels])
     }
 
+    fn is_identity(&self) -> bool {
+        let unbiased = self.border.is_none() && self.bias.iter().all(|&b| b == 0.0);
+        self.form.is_diagonal() && unbiased && self.kernel.iter().all(|&w| w == 1.0)
+    }
+
     fn zero(form: Form) -> Self {
         let kernel = vec![0.0; form.weights()];
         Self { form, kernel, bias: vec![0.0; form.outputs], border: None }
@@ -50,6 +55,9 @@ impl KernelMap {
     /// As [`Form::compose`].
     pub fn compose(outer: Self, inner: Self) -> Result<Self, Reason> {
         let form = Form::compose(&outer.form, &inner.form)?;
+        if inner.is_identity() {
+            return Ok(outer);
+        }
         if outer.form.is_diagonal() {
             return Ok(scaled_outputs(form, &outer, inner));
         }

@@ -12,6 +12,8 @@ use crate::graph::{Activation, Conv, Graph, Hw, Node, Op, PadMode, ValueId, Wind
 pub(super) enum Role {
     /// One operand through a map of its own.
     Map(ValueId),
+    /// The numbers of one operand under another shape with the same axis 0.
+    View(ValueId),
     /// First operand plus `sign` times the second.
     Sum {
         /// 1 or -1.
@@ -28,7 +30,8 @@ impl Role {
         match &node.op {
             Op::Add { activation: Activation::None } => sum(1.0),
             Op::Sub => sum(-1.0),
-            Op::Concat { axis: 1 } if all_computed(graph, node) => Some(Self::Stack),
+            Op::Concat { axis: 1 } if is_stack(graph, node) => Some(Self::Stack),
+            Op::Reshape if is_view(graph, node) => Some(Self::View(node.inputs[0])),
             _ => None,
         }
         .or_else(|| map_operand(graph, node).map(Self::Map))
@@ -37,7 +40,7 @@ impl Role {
     /// The operands that are not constant, each once.
     pub(super) fn operands(self, node: &Node) -> Vec<ValueId> {
         match self {
-            Self::Map(operand) => vec![operand],
+            Self::Map(operand) | Self::View(operand) => vec![operand],
             Self::Sum { .. } | Self::Stack => {
                 let mut operands = Vec::new();
                 for &input in &node.inputs {
@@ -52,13 +55,23 @@ impl Role {
 }
 
 fn all_computed(graph: &Graph, node: &Node) -> bool {
-    node.inputs.iter().all(|&id| graph.get(id).constant.is_none() && channels(graph, id).is_some())
+    node.inputs.iter().all(|&id| graph.get(id).constant.is_none())
 }
 
 fn is_sum(graph: &Graph, node: &Node) -> bool {
     all_computed(graph, node)
         && node.inputs.len() == 2
         && graph.shape(node.inputs[0]) == graph.shape(node.inputs[1])
+        && graph.shape(node.output).len() > 1
+}
+
+fn is_stack(graph: &Graph, node: &Node) -> bool {
+    all_computed(graph, node) && channels(graph, node.output).is_some()
+}
+
+fn is_view(graph: &Graph, node: &Node) -> bool {
+    let (from, to) = (graph.shape(node.inputs[0]), graph.shape(node.output));
+    all_computed(graph, node) && from.len() > 1 && to.len() > 1 && from[0] == to[0]
 }
 
 fn map_operand(graph: &Graph, node: &Node) -> Option<ValueId> {
@@ -66,19 +79,38 @@ fn map_operand(graph: &Graph, node: &Node) -> Option<ValueId> {
     form_of(graph, node, operand).map(|_| operand)
 }
 
-/// Channels of a picture `[1, C, H, W]` or of a vector `[1, C]`.
-pub(super) fn channels(graph: &Graph, id: ValueId) -> Option<usize> {
-    match graph.shape(id)[..] {
-        [1, c] | [1, c, _, _] => Some(c),
-        _ => None,
+/// How fusion sees a value: axis 0 counts rows, which are mapped alike, and a row is a picture.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Extent {
+    /// Pictures, vectors or patches.
+    pub(super) rows: usize,
+    /// Channels of each.
+    pub(super) channels: usize,
+    /// Rows and columns of each; whatever is no picture `[N, C, H, W]` is one pixel.
+    pub(super) pixels: [usize; 2],
+}
+
+impl Extent {
+    /// Of a value of this shape.
+    pub(super) fn of(shape: &[usize]) -> Self {
+        match *shape {
+            [rows, channels, h, w] => Self { rows, channels, pixels: [h, w] },
+            [rows, ref rest @ ..] => Self { rows, channels: rest.iter().product(), pixels: [1, 1] },
+            [] => Self { rows: 1, channels: 1, pixels: [1, 1] },
+        }
+    }
+
+    /// Pixels of all rows.
+    pub(super) fn positions(self) -> usize {
+        self.rows * self.pixels[0] * self.pixels[1]
     }
 }
 
-/// Rows and columns of a picture; a vector is one pixel.
-pub(super) fn pixels(graph: &Graph, id: ValueId) -> [usize; 2] {
+/// Channels of pictures `[N, C, H, W]` or of vectors `[N, C]`, on which nodes have maps.
+fn channels(graph: &Graph, id: ValueId) -> Option<usize> {
     match graph.shape(id)[..] {
-        [_, _, h, w] => [h, w],
-        _ => [1, 1],
+        [_, c] | [_, c, _, _] => Some(c),
+        _ => None,
     }
 }
 

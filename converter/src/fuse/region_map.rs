@@ -1,10 +1,11 @@
-//! Runs the nodes of a candidate on kernel maps: the affine interpreter.
+//! Runs the nodes of a candidate on kernel maps.
 
 use super::Reason;
 use super::cover::Candidate;
 use super::flow::Flow;
+use super::interpret::{Mapped, interpret};
 use super::kernel_map::KernelMap;
-use super::node_map::{Role, channels, map_of};
+use super::node_map::{Extent, map_of};
 use crate::graph::{Graph, ValueId};
 use std::collections::HashMap;
 
@@ -21,41 +22,26 @@ pub(super) fn region_map(
     let mut maps = Maps { graph, source: candidate.source, known: HashMap::new() };
     for &index in &candidate.nodes {
         let node = &graph.nodes[index];
-        let map = match flow.roles[index].expect("only affine nodes lie between") {
-            Role::Map(operand) => {
-                let own = map_of(graph, node, operand).expect("the node has a role");
-                match operand == candidate.source {
-                    true => own,
-                    false => KernelMap::compose(own, maps.take(operand))?,
-                }
-            }
-            Role::Sum { sign } => {
-                let first = maps.take(node.inputs[0]);
-                first.add(maps.take(node.inputs[1]), sign)?
-            }
-            Role::Stack => {
-                let parts: Vec<_> = node.inputs.iter().map(|&id| maps.take(id)).collect();
-                KernelMap::stack(&parts)?
-            }
-        };
+        let role = flow.roles[index].expect("only affine nodes lie between");
+        let own = |operand| map_of(graph, node, operand).expect("the node has a role");
+        let map = interpret(graph, node, role, own, |id| Ok(maps.take(id)))?;
         let readers = flow.consumers[node.output.index()].len();
         maps.known.insert(node.output, (map, readers));
     }
-    Ok(maps.known.remove(&candidate.output).expect("the last node fills it").0)
+    Ok(maps.known.remove(&candidate.output).expect("the last node fills it").0.map)
 }
 
 /// Maps so far, each with the number of reads still to come.
 struct Maps<'a> {
     graph: &'a Graph,
     source: ValueId,
-    known: HashMap<ValueId, (KernelMap, usize)>,
+    known: HashMap<ValueId, (Mapped<KernelMap>, usize)>,
 }
 
 impl Maps<'_> {
-    fn take(&mut self, id: ValueId) -> KernelMap {
+    fn take(&mut self, id: ValueId) -> Mapped<KernelMap> {
         if id == self.source {
-            let channels = channels(self.graph, id).expect("affine values have channels");
-            return KernelMap::identity(channels);
+            return Mapped::identity(Extent::of(self.graph.shape(id)));
         }
         match self.known.get_mut(&id) {
             Some((map, left)) if *left > 1 => {

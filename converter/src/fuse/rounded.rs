@@ -1,13 +1,15 @@
-//! [`Rounded`]: a kernel map rounded once to f32, as the node that executes it.
+//! [`Rounded`]: a map rounded once to f32, as the node that executes it.
 //!
 //! Border terms become bias vectors: rows (and columns) of the output whose windows reach over the
 //! edge are classes of their own, all others share one. Exact on every pixel, for kernels that
-//! know nothing but zero padding.
+//! know nothing but zero padding. A map of patches is a dense layer or a 1x1 convolution of pictures
+//! of one pixel, between reshapes that move nothing.
 
 use super::form::Form;
 use super::kernel_map::KernelMap;
+use super::node_map::Extent;
 use super::{Cost, Reason};
-use crate::graph::{Activation, Border, BorderBias, Conv, Hw, Op, Pad, Window};
+use crate::graph::{Activation, Border, BorderBias, Conv, Graph, Hw, Op, Pad, ValueId, Window};
 use crate::tensor::Tensor;
 
 /// An f32 kernel with f64 constants: biases are rounded once their border class is known.
@@ -17,14 +19,16 @@ pub(super) struct Rounded {
     weight: Tensor,
     bias: Vec<f64>,
     border: Option<Vec<f64>>,
-    vector: bool,
+    patch: bool,
 }
 
-/// A node: what it computes and its constant operands, in order.
+/// A node: what it computes, its constant operands in order, and the shapes it reads and gives.
 #[derive(Debug)]
 pub(super) struct Rewritten {
-    pub(super) op: Op,
-    pub(super) constants: Vec<(&'static str, Tensor)>,
+    op: Op,
+    constants: Vec<(&'static str, Tensor)>,
+    reads: Vec<usize>,
+    gives: Vec<usize>,
     pub(super) bias_vectors: usize,
 }
 
@@ -39,19 +43,37 @@ impl Rewritten {
         (border + learned.sum::<usize>()) as u64
     }
 
-    /// Multiplications for an output of this size, and weights.
-    pub(super) fn cost(&self, output: [usize; 2]) -> Cost {
-        let weights = self.constants[0].1.len() as u64;
-        Cost { macs: weights * (output[0] * output[1]) as u64, weights }
+    /// Multiplications and weights.
+    pub(super) fn cost(&self) -> Cost {
+        Cost::of_weights(self.constants[0].1.len(), Extent::of(&self.gives).positions())
+    }
+
+    /// Appends the node to a graph, between reshapes where `source` and `output` have other shapes
+    /// than it reads and gives.
+    pub(super) fn push(self, graph: &mut Graph, name: &str, source: ValueId, output: ValueId) {
+        let mut x = source;
+        if graph.shape(source) != self.reads {
+            x = graph.value(format!("{name}.rows"), self.reads);
+            graph.push(format!("{name}.rows"), Op::Reshape, vec![source], x);
+        }
+        let reshaped = graph.shape(output) != self.gives;
+        let y = if reshaped { graph.value(format!("{name}.y"), self.gives) } else { output };
+        let constants = self.constants.into_iter();
+        let constants = constants.map(|(role, t)| graph.constant(format!("{name}.{role}"), t));
+        let inputs = std::iter::once(x).chain(constants).collect();
+        graph.push(name, self.op, inputs, y);
+        if reshaped {
+            graph.push(format!("{name}.shape"), Op::Reshape, vec![y], output);
+        }
     }
 }
 
 impl Rounded {
-    /// Rounds a map of pictures or, with `vector`, of `[1, C]`.
+    /// Rounds a map of pictures or of patches.
     ///
     /// # Errors
     /// [`Reason::NotFinite`] if a weight or bias is not a finite f32.
-    pub(super) fn new(map: &KernelMap, vector: bool) -> Result<Self, Reason> {
+    pub(super) fn new(map: &KernelMap, patch: bool) -> Result<Self, Reason> {
         let form = map.form;
         let weight: Vec<f32> = map.kernel.iter().map(|&w| w as f32).collect();
         let finite = |&b: &f64| (b as f32).is_finite();
@@ -62,50 +84,70 @@ impl Rounded {
         let shape = [form.outputs, form.channels(), form.axes[0].taps, form.axes[1].taps];
         let weight = Tensor::f32(shape, weight).expect("a kernel has its form's shape");
         let (bias, border) = (map.bias.clone(), map.border.clone());
-        Ok(Self { form, weight, bias, border, vector })
+        Ok(Self { form, weight, bias, border, patch })
     }
 
-    /// The node for a picture of `input` pixels that gives `output` pixels.
+    /// The node from a value of shape `source` to one of shape `output`.
     ///
     /// # Errors
     /// [`Reason::Cropped`] if that size needs a negative padding.
-    pub(super) fn node(&self, input: [usize; 2], output: [usize; 2]) -> Result<Rewritten, Reason> {
-        if self.form.is_diagonal() && self.border.is_none() {
-            return Ok(self.scale_shift());
-        }
-        if self.vector {
-            return Ok(self.linear());
-        }
-        let form = self.form.fitted(input, output)?;
-        let mut constants = vec![("weight", self.weight.clone())];
-        let border = self.border.as_ref().map(|terms| self.border_bias(terms, input, output));
-        let bias_vectors = border.as_ref().map_or(1, |border| border.bias.shape()[0]);
-        if border.is_none() && self.bias.iter().any(|&b| b != 0.0) {
+    pub(super) fn node(&self, source: &[usize], output: &[usize]) -> Result<Rewritten, Reason> {
+        let (reads, gives) = self.shapes(source, output);
+        let (mut constants, mut bias_vectors) = (Vec::new(), 1);
+        let op = if self.form.is_diagonal() && self.border.is_none() {
+            constants = self.scale_shift();
+            Op::BatchNorm { eps: 0.0 }
+        } else if gives.len() == 2 {
+            let weight = self.weight.reshaped([self.form.outputs, self.form.inputs]);
+            constants.push(("weight", weight.expect("a dense kernel with one tap")));
             constants.push(("bias", rounded(&self.bias)));
+            Op::Linear { activation: Activation::None }
+        } else {
+            let conv = self.conv(Extent::of(&reads).pixels, Extent::of(&gives).pixels)?;
+            constants.push(("weight", self.weight.clone()));
+            if conv.border.is_none() && self.bias.iter().any(|&b| b != 0.0) {
+                constants.push(("bias", rounded(&self.bias)));
+            }
+            bias_vectors = conv.border.as_ref().map_or(1, |border| border.bias.shape()[0]);
+            Op::Conv(conv)
+        };
+        Ok(Rewritten { op, constants, reads, gives, bias_vectors })
+    }
+
+    /// What the node reads and gives: vectors where the graph has vectors and one layer takes them,
+    /// else pictures.
+    fn shapes(&self, source: &[usize], output: &[usize]) -> (Vec<usize>, Vec<usize>) {
+        let (from, to) = (Extent::of(source), Extent::of(output));
+        let pixel = |extent: Extent| self.patch || extent.pixels == [1, 1];
+        let dense = self.form.is_diagonal() || self.form.groups == 1;
+        let vectors = source.len() == 2 || output.len() == 2;
+        if vectors && dense && self.form.taps() == 1 && pixel(from) && pixel(to) {
+            return (vec![from.rows, self.form.inputs], vec![to.rows, self.form.outputs]);
         }
+        let picture = |extent: Extent, channels: usize| {
+            let [h, w] = if self.patch { [1, 1] } else { extent.pixels };
+            vec![extent.rows, channels, h, w]
+        };
+        (picture(from, self.form.inputs), picture(to, self.form.outputs))
+    }
+
+    fn conv(&self, input: [usize; 2], output: [usize; 2]) -> Result<Conv, Reason> {
+        let form = self.form.fitted(input, output)?;
+        let border = self.border.as_ref().map(|terms| self.border_bias(terms, input, output));
         let (window, groups) = (window(&form), form.groups);
-        let conv = Conv { window, groups, border, activation: Activation::None };
-        Ok(Rewritten { op: Op::Conv(conv), constants, bias_vectors })
+        Ok(Conv { window, groups, border, activation: Activation::None })
     }
 
     /// A BatchNorm with mean 0 and variance 1: the graph's per-channel scale and shift.
-    fn scale_shift(&self) -> Rewritten {
+    fn scale_shift(&self) -> Vec<(&'static str, Tensor)> {
         let c = self.form.outputs;
         let gamma = self.weight.reshaped([c]).expect("one weight a channel");
-        let constants = vec![
+        vec![
             ("scale", gamma),
             ("shift", rounded(&self.bias)),
             ("mean", Tensor::vector(vec![0.0; c])),
             ("variance", Tensor::vector(vec![1.0; c])),
-        ];
-        Rewritten { op: Op::BatchNorm { eps: 0.0 }, constants, bias_vectors: 1 }
-    }
-
-    fn linear(&self) -> Rewritten {
-        let shape = [self.form.outputs, self.form.inputs];
-        let weight = self.weight.reshaped(shape).expect("a dense kernel with one tap");
-        let constants = vec![("weight", weight), ("bias", rounded(&self.bias))];
-        Rewritten { op: Op::Linear { activation: Activation::None }, constants, bias_vectors: 1 }
+        ]
     }
 
     fn border_bias(&self, terms: &[f64], input: [usize; 2], output: [usize; 2]) -> BorderBias {

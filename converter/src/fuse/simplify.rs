@@ -1,5 +1,7 @@
 //! What needs no algebra: identities, padding before pools, activations, and what nobody reads.
 
+use super::form::Form;
+use super::node_map::{Role, form_of};
 use crate::graph::{Activation, Graph, Node, Op, Pad, PadMode, ValueId};
 use std::collections::HashSet;
 
@@ -51,6 +53,92 @@ pub(super) fn merge_pads_into_pools(graph: &mut Graph) {
             window.pad = pad;
             *count_include_pad = true;
             node.inputs[0] = source;
+        }
+    }
+    drop_unread(graph);
+}
+
+/// Moves factors and summands of channels from before an average to behind it, where they meet the
+/// dense layer that reads it: the average of `s * x + t` is `s` times that of `x`, plus `t`, if no
+/// padding is counted.
+pub(super) fn move_scales_behind_averages(graph: &mut Graph) {
+    while let Some((scale, average, source)) = scale_before_average(graph) {
+        let between = graph.nodes[scale].output;
+        let output = std::mem::replace(&mut graph.nodes[average].output, between);
+        graph.nodes[scale].output = output;
+        replace_operand(&mut graph.nodes[scale], source, between);
+        replace_operand(&mut graph.nodes[average], between, source);
+        graph.values[between.index()].shape = graph.shape(output).to_vec();
+        graph.nodes.swap(scale, average);
+    }
+}
+
+/// A scale, the average that alone reads it and leads to a dense layer, and what is scaled.
+fn scale_before_average(graph: &Graph) -> Option<(usize, usize, ValueId)> {
+    let (producers, consumers) = (graph.producers(), graph.consumers());
+    graph.nodes.iter().enumerate().find_map(|(average, node)| {
+        let operand = node.inputs[0];
+        let alone = consumers[operand.index()].len() == 1 && !graph.outputs.contains(&operand);
+        if !alone || !averages(&node.op) || !leads_to_dense(graph, &consumers, node.output) {
+            return None;
+        }
+        let scale = producers[operand.index()]?;
+        Some((scale, average, scaled_operand(graph, &graph.nodes[scale])?))
+    })
+}
+
+/// Whether an operation gives averages of pixels of one channel, padding not counted.
+fn averages(op: &Op) -> bool {
+    match op {
+        Op::GlobalAveragePool => true,
+        Op::AveragePool { window, count_include_pad } => {
+            !count_include_pad || window.pad == Pad::default()
+        }
+        _ => false,
+    }
+}
+
+/// What a node scales and shifts channel by channel.
+fn scaled_operand(graph: &Graph, node: &Node) -> Option<ValueId> {
+    let Some(Role::Map(operand)) = Role::of(graph, node) else { return None };
+    form_of(graph, node, operand).filter(Form::is_diagonal).map(|_| operand)
+}
+
+/// Whether a value is read by one convolution or dense layer alone, reshapes and scales aside.
+fn leads_to_dense(graph: &Graph, consumers: &[Vec<usize>], mut value: ValueId) -> bool {
+    while let [reader] = consumers[value.index()][..] {
+        let node = &graph.nodes[reader];
+        match node.op {
+            Op::Conv(_) | Op::Linear { .. } => return true,
+            Op::Reshape => value = node.output,
+            _ if scaled_operand(graph, node).is_some() => value = node.output,
+            _ => return false,
+        }
+    }
+    false
+}
+
+fn replace_operand(node: &mut Node, old: ValueId, new: ValueId) {
+    node.inputs.iter_mut().filter(|input| **input == old).for_each(|input| *input = new);
+}
+
+/// Lets a reshape of a reshape read what the first one reads, and drops those that change nothing.
+pub(super) fn merge_reshapes(graph: &mut Graph) {
+    let producers = graph.producers();
+    for index in 0..graph.nodes.len() {
+        if graph.nodes[index].op != Op::Reshape {
+            continue;
+        }
+        let operand = graph.nodes[index].inputs[0];
+        let before = producers[operand.index()].map(|k| &graph.nodes[k]);
+        let from = match before {
+            Some(node) if node.op == Op::Reshape => node.inputs[0],
+            _ => operand,
+        };
+        let to = graph.nodes[index].output;
+        graph.nodes[index].inputs[0] = from;
+        if graph.shape(from) == graph.shape(to) && !graph.outputs.contains(&to) {
+            replace_reads(graph, to, from);
         }
     }
     drop_unread(graph);
