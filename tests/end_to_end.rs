@@ -28,10 +28,14 @@ fn models() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("models")
 }
 
-/// What the training script says about a model: `[net]`.
+/// What the training script says.
+fn index() -> String {
+    std::fs::read_to_string(models().join("models.json")).unwrap()
+}
+
+/// What it says about a model: `[net]`.
 fn trained(net: &str) -> Value {
-    let text = std::fs::read_to_string(models().join("models.json")).unwrap();
-    let json: Value = serde_json::from_str(&text).unwrap();
+    let json: Value = serde_json::from_str(&index()).unwrap();
     json["nets"][net].clone()
 }
 
@@ -92,11 +96,13 @@ fn say(line: &str) {
     writeln!(std::io::stderr(), "{line}").expect("standard error takes text");
 }
 
-/// Unfused and fused, interpreted and executed: the same class for every picture.
-fn check(net: &str, export: &str) {
+/// Unfused and fused, interpreted and executed: the same class for every picture; and as many
+/// convolutions are left as the network has layers.
+fn check(net: &str, export: &str, convs: usize) {
     let pictures = pictures();
     let graph = load(&format!("{net}_{export}.onnx"));
     let fused = fuse(graph.clone(), FuseMode::Free, &mut |_| {}).graph;
+    assert_eq!(GraphFacts::new(&fused).convs, convs, "{net} {export}");
     let before = interpreted(&graph, &pictures);
     let after = interpreted(&fused, &pictures);
     let error = worst(&before, &cast(&after));
@@ -124,28 +130,44 @@ fn check(net: &str, export: &str) {
     }
 }
 
-#[test]
-fn repvgg_answers_as_before_fusion() {
-    check("repvgg", "eval");
-    check("repvgg", "preserve");
+macro_rules! trained {
+    ($($test:ident $net:literal $convs:literal)*) => {
+        $(
+            #[test]
+            fn $test() {
+                check($net, "eval", $convs);
+                check($net, "preserve", $convs);
+            }
+        )*
+
+        /// The trained networks.
+        const NETS: &[&str] = &[$($net),*];
+    };
+}
+
+// Test, network, convolutions after fusion.
+trained! {
+    repvgg_answers_as_before_fusion "repvgg" 7
+    mobileone_answers_as_before_fusion "mobileone" 11
+    plain_network_answers_as_before_fusion "plain" 7
+    diverse_branches_answer_as_before_fusion "dbb" 5
+    qarepvgg_answers_as_before_fusion "qarepvgg" 5
 }
 
 #[test]
-fn mobileone_answers_as_before_fusion() {
-    check("mobileone", "eval");
-    check("mobileone", "preserve");
-}
-
-#[test]
-fn plain_network_answers_as_before_fusion() {
-    check("plain", "eval");
-    check("plain", "preserve");
+fn every_trained_network_is_tested() {
+    let json: Value = serde_json::from_str(&index()).unwrap();
+    let mut trained: Vec<&String> = json["nets"].as_object().unwrap().keys().collect();
+    let mut tested = NETS.to_vec();
+    trained.sort();
+    tested.sort_unstable();
+    assert_eq!(trained, tested);
 }
 
 #[test]
 fn oracle_agrees_with_the_framework_that_trained_the_models() {
     let pictures = Pictures::test(4).unwrap();
-    for net in ["repvgg", "mobileone", "plain"] {
+    for &net in NETS {
         let expected: Vec<Vec<f64>> =
             serde_json::from_value(trained(net)["logits_first_4_test"].clone()).unwrap();
         for export in ["eval", "preserve"] {

@@ -1,9 +1,9 @@
 #!/usr/bin/python3
-"""Train the three small vision nets that Unbraid's tests convert, and export them to ONNX.
+"""Train the small vision nets that Unbraid's tests convert, and export them to ONNX.
 
 Unbraid fuses multi-branch nets into plain conv nets.  A net with random weights
 would prove the algebra but not the claim that matters: that the *accuracy* of a
-trained net survives.  So this script trains three nets on Fashion-MNIST with
+trained net survives.  So this script trains nets on Fashion-MNIST with
 fixed seeds and writes next to itself
 
     <net>_eval.onnx       default torch export of the eval-mode net (the exporter
@@ -31,6 +31,7 @@ import time
 import zlib
 from collections import Counter
 from pathlib import Path
+from typing import Callable, NamedTuple
 
 os.environ["OMP_WAIT_POLICY"] = "PASSIVE"  # idle threads must not spin; read when torch loads
 
@@ -39,59 +40,20 @@ import torch
 import torch.nn as nn
 import torch.nn.functional as F
 
+from modules import (ACBlock, DiverseBranchBlock, EdgeBlock, MobileOneBlock, QARepVGGBlock,
+                     RepMLP, RepVGGBlock, conv_bn)
+
 DATA = Path("/usr/share/datasets/fashion-mnist")
 LABELS = ["T-shirt/top", "Trouser", "Pullover", "Dress", "Coat",
           "Sandal", "Shirt", "Sneaker", "Bag", "Ankle boot"]
 MEAN, STD = 72.94, 90.02
 BATCH = 128
-MAX_LR = 0.2
 MAX_SHIFT = 1  # pixels; training pictures are moved by up to this much each way
-OPSET = 13
+PRESERVE_OPSET = 13
 MAX_FILE = 1_500_000
-THREADS = 2  # fixed, because the order of float sums depends on it
 
 
 # ---------------------------------------------------------------- the nets
-
-def conv_bn(cin, cout, kernel, stride=1, groups=1):
-    """Conv (no bias, "same" padding for odd kernels) -> BatchNorm."""
-    return nn.Sequential(
-        nn.Conv2d(cin, cout, kernel, stride, kernel // 2, groups=groups, bias=False),
-        nn.BatchNorm2d(cout))
-
-
-class RepVGGBlock(nn.Module):
-    """ReLU(BN(conv3x3(x)) + BN(conv1x1(x)) [+ BN(x) where the shape allows])."""
-
-    def __init__(self, cin, cout, stride, groups):
-        super().__init__()
-        self.dense = conv_bn(cin, cout, 3, stride, groups)
-        self.point = conv_bn(cin, cout, 1, stride, groups)
-        self.skip = nn.BatchNorm2d(cin) if cin == cout and stride == 1 else None
-
-    def forward(self, x):
-        y = self.dense(x) + self.point(x)
-        if self.skip is not None:
-            y = y + self.skip(x)
-        return F.relu(y)
-
-
-class MobileOneBlock(nn.Module):
-    """ReLU of a sum of: `branches` conv-BNs, a 1x1 conv-BN "scale" branch (only
-    where the kernel is larger than 1x1), and a BN of x where the shape allows."""
-
-    def __init__(self, cin, cout, kernel, stride=1, groups=1, branches=3):
-        super().__init__()
-        self.skip = nn.BatchNorm2d(cin) if cin == cout and stride == 1 else None
-        self.scale = conv_bn(cin, cout, 1, stride, groups) if kernel > 1 else None
-        self.convs = nn.ModuleList(
-            conv_bn(cin, cout, kernel, stride, groups) for _ in range(branches))
-
-    def forward(self, x):
-        parts = [m(x) for m in (self.skip, self.scale) if m is not None]
-        parts += [conv(x) for conv in self.convs]
-        return F.relu(sum(parts[1:], parts[0]))
-
 
 def head(channels):
     return [nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(channels, len(LABELS))]
@@ -132,8 +94,68 @@ def plain():
     return nn.Sequential(*layers, *head(cin))
 
 
-# name -> (builder, seed)
-NETS = {"repvgg": (repvgg, 11), "mobileone": (mobileone, 12), "plain": (plain, 13)}
+def dbb():
+    # cout, kernel, stride, groups; the fourth is depthwise
+    layers, cin = [], 1
+    for cout, kernel, stride, groups in [(16, 3, 2, 1), (16, 5, 1, 1), (32, 3, 2, 2),
+                                         (32, 3, 1, 32), (64, 3, 1, 2)]:
+        layers.append(DiverseBranchBlock(cin, cout, kernel, stride, groups))
+        cin = cout
+    return nn.Sequential(*layers, *head(cin))
+
+
+def acnet():
+    # cout, kernel, padding, stride; padding below kernel // 2 crops
+    layers, cin = [], 1
+    for cout, kernel, padding, stride in [(16, 3, 1, 2), (16, 3, 1, 1), (32, 5, 2, 2),
+                                          (32, 3, 1, 1), (64, 3, 0, 1)]:
+        layers.append(ACBlock(cin, cout, kernel, padding, stride))
+        cin = cout
+    return nn.Sequential(*layers, *head(cin))
+
+
+def qarepvgg():
+    layers, cin = [], 1
+    for cout, stride, groups in [(16, 2, 1), (16, 1, 1), (32, 2, 1), (32, 1, 4), (64, 1, 2)]:
+        layers.append(QARepVGGBlock(cin, cout, stride, groups))
+        cin = cout
+    return nn.Sequential(*layers, *head(cin))
+
+
+def repmlp():
+    """On 14x14 in four patches with a global perceptron, then on 7x7 in one without."""
+    return nn.Sequential(
+        conv_bn(1, 16, 3, 2), nn.ReLU(), conv_bn(16, 8, 1), nn.ReLU(),
+        RepMLP(8, 16, size=14, patch=7, groups=4, kernels=(1, 3, 5)), nn.ReLU(),
+        conv_bn(16, 32, 3, 2), nn.ReLU(),
+        RepMLP(32, 32, size=7, patch=7, groups=16, kernels=(1, 3)), nn.ReLU(),
+        conv_bn(32, 64, 1), nn.ReLU(), *head(64))
+
+
+def ecb():
+    return nn.Sequential(
+        EdgeBlock(1, 8), nn.MaxPool2d(2), EdgeBlock(8, 16), EdgeBlock(16, 16), nn.MaxPool2d(2),
+        EdgeBlock(16, 32), *head(32))
+
+
+class Net(NamedTuple):
+    build: Callable[[], nn.Module]
+    seed: int
+    eval_opset: int = 17
+    max_lr: float = 0.2
+    threads: int = 1  # fixed, because the order of float sums depends on it
+
+
+NETS = {
+    "repvgg": Net(repvgg, 11, eval_opset=13, threads=2),
+    "mobileone": Net(mobileone, 12, eval_opset=13, threads=2),
+    "plain": Net(plain, 13, eval_opset=13, threads=2),
+    "dbb": Net(dbb, 14),
+    "acnet": Net(acnet, 15),
+    "qarepvgg": Net(qarepvgg, 16),
+    "repmlp": Net(repmlp, 17),
+    "ecb": Net(ecb, 18, max_lr=0.05),  # nothing normalises inside it
+}
 
 
 # ---------------------------------------------------------------- the data
@@ -177,13 +199,13 @@ def log(text):
     print(text, file=sys.stderr, flush=True)
 
 
-def train(name, net, pictures, labels, epochs, max_batches):
+def train(name, net, max_lr, pictures, labels, epochs, max_batches):
     net.train().to(memory_format=torch.channels_last)
     steps = min(len(labels) // BATCH, max_batches or len(labels))
-    optimiser = torch.optim.SGD(net.parameters(), lr=MAX_LR, momentum=0.9,
+    optimiser = torch.optim.SGD(net.parameters(), lr=max_lr, momentum=0.9,
                                 nesterov=True, weight_decay=1e-4)
     schedule = torch.optim.lr_scheduler.OneCycleLR(
-        optimiser, MAX_LR, total_steps=steps * epochs)
+        optimiser, max_lr, total_steps=steps * epochs)
     for epoch in range(epochs):
         start, total = time.monotonic(), 0.0
         order = torch.randperm(len(labels))
@@ -220,7 +242,7 @@ def logits_of(net, pictures):
 
 def export(net, path, **options):
     torch.onnx.export(net, torch.zeros(1, 1, 28, 28), str(path), input_names=["input"],
-                      output_names=["logits"], opset_version=OPSET, **options)
+                      output_names=["logits"], **options)
 
 
 def varint(buf, pos):
@@ -274,15 +296,16 @@ def describe(path):
 
 def make(name, epochs, max_batches, out, training, test):
     """Train one net, write its ONNX files, and return its entry for models.json."""
-    build, seed = NETS[name]
+    build, seed, eval_opset, max_lr, threads = NETS[name]
+    torch.set_num_threads(threads)
     torch.manual_seed(seed)
-    net = train(name, build(), *training, epochs, max_batches)
+    net = train(name, build(), max_lr, *training, epochs, max_batches)
     correct = count_correct(net, *test)
     log(f"{name}: {correct} of {len(test[1])} test pictures correct")
 
     eval_file, preserve_file = out / f"{name}_eval.onnx", out / f"{name}_preserve.onnx"
-    export(net, eval_file)
-    export(net, preserve_file, training=torch.onnx.TrainingMode.PRESERVE,
+    export(net, eval_file, opset_version=eval_opset)
+    export(net, preserve_file, opset_version=PRESERVE_OPSET, training=torch.onnx.TrainingMode.PRESERVE,
            do_constant_folding=False)
     return {
         "seed": seed,
@@ -337,7 +360,6 @@ def main():
     parser.add_argument("--out", type=Path, default=Path(__file__).resolve().parent)
     args = parser.parse_args()
 
-    torch.set_num_threads(THREADS)
     torch.use_deterministic_algorithms(True)
     args.out.mkdir(parents=True, exist_ok=True)
     training, test = load("train"), load("t10k")
