@@ -203,6 +203,23 @@ impl Builder {
         self.node(Op::Pad { pad: around(pad), mode: PadMode::Constant(value) }, vec![x], &shape)
     }
 
+    /// A picture without its outermost rows and columns.
+    pub fn crop(&mut self, x: ValueId, rows: usize, columns: usize) -> ValueId {
+        let mut shape = self.shape(x);
+        shape[2] -= 2 * rows;
+        shape[3] -= 2 * columns;
+        let slice = Op::Slice { starts: vec![0, 0, rows, columns], steps: vec![1; 4] };
+        self.node(slice, vec![x], &shape)
+    }
+
+    /// Some channels of a picture, from `first` on.
+    pub fn channels_from(&mut self, x: ValueId, first: usize, count: usize) -> ValueId {
+        let mut shape = self.shape(x);
+        shape[1] = count;
+        let slice = Op::Slice { starts: vec![0, first, 0, 0], steps: vec![1; 4] };
+        self.node(slice, vec![x], &shape)
+    }
+
     /// Concatenation on channels.
     pub fn concat(&mut self, parts: &[ValueId]) -> ValueId {
         let mut shape = self.shape(parts[0]);

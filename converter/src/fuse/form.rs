@@ -176,9 +176,10 @@ impl Reach {
         Self { first: self.first - outer.low * stride, last: self.last + outer.last() * stride }
     }
 
-    fn scaled(self, stride: usize) -> Self {
-        let stride = stride as i64;
-        Self { first: self.first * stride, last: self.last * stride }
+    /// Of taps that read the results of `inner`, which has one tap: over what that tap reads.
+    fn seen_through(self, inner: Axis) -> Self {
+        let through = |at: i64| at * inner.stride as i64 + inner.position(0);
+        Self { first: through(self.first), last: through(self.last) }
     }
 
     /// Outputs whose first bordered tap falls before, and whose last falls after, the picture.
@@ -343,16 +344,18 @@ impl Form {
     }
 }
 
-/// Whether the padding of `outer` may lie around the results of `inner`.
+/// Whether the padding of `outer` may lie around the results of `inner`: where they end, on an axis
+/// that is padded, the picture must end too.
 fn may_be_padded(inner: &Form, outer: &Form) -> bool {
-    if inner.axes.iter().all(|axis| axis.is_point()) {
-        return true;
-    }
-    // Padding around padding: zero outside the picture either way.
     let silent = !inner.biased && inner.border.is_none() && outer.border.is_none();
-    let shifts =
-        |axis: &Axis| axis.taps == 1 && axis.stride == 1 && axis.low >= 0 && axis.high >= 0;
-    silent && inner.axes.iter().all(shifts)
+    // Padding around padding: zero outside the picture either way.
+    let shifts = |axis: Axis| axis.taps == 1 && axis.stride == 1 && axis.low >= 0 && axis.high >= 0;
+    let ends = |k: usize| {
+        let axis = inner.axes[k];
+        !outer.axes[k].padded() || axis.is_point() || (silent && shifts(axis))
+    };
+    // A bias under the padding becomes the border term of the one tap that saw it.
+    (silent || (inner.taps() == 1 && !inner.padded())) && ends(0) && ends(1)
 }
 
 fn composed_border(outer: &Form, inner: &Form) -> Option<[Reach; 2]> {
@@ -363,7 +366,7 @@ fn composed_border(outer: &Form, inner: &Form) -> Option<[Reach; 2]> {
         return None;
     }
     let reach = if inner.biased { Some(outer.axes.map(Reach::of)) } else { outer.border };
-    reach.map(|reach| [0, 1].map(|k| reach[k].scaled(inner.axes[k].stride)))
+    reach.map(|reach| [0, 1].map(|k| reach[k].seen_through(inner.axes[k])))
 }
 
 /// Where a window's taps, all of them, may have border terms.

@@ -39,6 +39,16 @@ impl KernelMap {
         Self::diagonal(vec![1.0; channels], vec![0.0; channels])
     }
 
+    /// `y[o] = x[start + o * step]`, pixels as the form has it.
+    pub(super) fn selection(form: Form, start: usize, step: i64) -> Self {
+        let mut map = Self::zero(form);
+        for (o, row) in map.kernel.chunks_exact_mut(form.channels()).enumerate() {
+            let from = (start as i64 + o as i64 * step) as usize;
+            row[from % form.channels()] = 1.0;
+        }
+        map
+    }
+
     fn is_identity(&self) -> bool {
         let unbiased = self.border.is_none() && self.bias.iter().all(|&b| b == 0.0);
         self.form.is_diagonal() && unbiased && self.kernel.iter().all(|&w| w == 1.0)

@@ -5,7 +5,7 @@
 
 use super::form::{Axis, Form, whole_border};
 use super::kernel_map::KernelMap;
-use crate::graph::{Activation, Conv, Graph, Hw, Node, Op, PadMode, ValueId, Window};
+use crate::graph::{Activation, Conv, Function, Graph, Hw, Node, Op, PadMode, ValueId, Window};
 
 /// How an affine node combines what it reads.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -138,7 +138,10 @@ pub(super) fn form_of(graph: &Graph, node: &Node, operand: ValueId) -> Option<Fo
             let border = (*value != 0.0).then(|| whole_border(axes));
             Some(Form { axes, border, ..Form::diagonal(c, false) })
         }
-        Op::Activation(Activation::None) => Some(Form::diagonal(c, false)),
+        Op::Slice { starts, steps } => slice_form(graph, node, starts, steps),
+        Op::Activation(Activation::None) | Op::Unary(Function::Neg) => {
+            Some(Form::diagonal(c, false))
+        }
         _ => {
             let (_, shift) = scale_shift(graph, node, operand)?;
             Some(Form::diagonal(c, shift.iter().any(|&b| b != 0.0)))
@@ -164,9 +167,31 @@ pub(super) fn map_of(graph: &Graph, node: &Node, operand: ValueId) -> Option<Ker
             let border = form.border.map(|_| vec![f64::from(*value); form.outputs]);
             Some(KernelMap { form, border, ..KernelMap::identity(form.inputs) })
         }
+        Op::Slice { starts, steps } => Some(KernelMap::selection(form, starts[1], steps[1])),
         Op::Activation(_) => Some(KernelMap::identity(form.inputs)),
+        Op::Unary(_) => Some(KernelMap::diagonal(vec![-1.0; form.inputs], vec![0.0; form.inputs])),
         _ => scale_shift(graph, node, operand).map(|(a, b)| KernelMap::diagonal(a, b)),
     }
+}
+
+/// A part of each channel and some channels of a picture: taps with a negative padding that read one
+/// pixel, which is a 1x1 kernel of zeros and ones where channels are left out.
+fn slice_form(graph: &Graph, node: &Node, starts: &[usize], steps: &[i64]) -> Option<Form> {
+    let (from, to) = (graph.shape(node.inputs[0]), graph.shape(node.output));
+    let every = |k: usize| starts[k] == 0 && steps[k] == 1 && from[k] == to[k];
+    if !every(0) || steps[2..].iter().any(|&step| step < 1) {
+        return None;
+    }
+    let crop = |k: usize| {
+        let step = steps[k] as usize;
+        // Pixels behind the last one that is read: as few as a stride leaves over are no crop.
+        let rest = from[k] - starts[k] - (to[k] - 1) * step - 1;
+        let high = if rest < step { 0 } else { -(rest as i64) };
+        Axis { stride: step, low: -(starts[k] as i64), high, ..Axis::POINT }
+    };
+    let axes = if from.len() == 4 { [crop(2), crop(3)] } else { [Axis::POINT; 2] };
+    let form = Form { axes, ..Form::diagonal(from[1], false) };
+    Some(if every(1) { form } else { Form { outputs: to[1], groups: 1, ..form } })
 }
 
 fn conv_form(graph: &Graph, node: &Node, operand: ValueId, conv: &Conv) -> Option<Form> {
