@@ -95,12 +95,12 @@ fn kernel_maps_compose_like_functions() {
     for case in 0..200 {
         let inner = random_map(&mut random, 4, 6);
         let outer = random_map(&mut random, 6, 4);
-        let x = values(&mut random, 4 * 12 * 11);
-        let (mid, end) = (size(&inner.form, [12, 11]), |mid| size(&outer.form, mid));
-        let chained = outer.apply(&inner.apply(&x, [12, 11], mid), mid, end(mid));
+        let x = values(&mut random, 4 * 24 * 23);
+        let (mid, end) = (size(&inner.form, [24, 23]), |mid| size(&outer.form, mid));
+        let chained = outer.apply(&inner.apply(&x, [24, 23], mid), mid, end(mid));
         match KernelMap::compose(outer.clone(), inner.clone()) {
             Ok(map) => {
-                let once = map.apply(&x, [12, 11], end(mid));
+                let once = map.apply(&x, [24, 23], end(mid));
                 let error =
                     once.iter().zip(&chained).map(|(a, b)| (a - b).abs()).fold(0.0, f64::max);
                 assert!(
