@@ -1,8 +1,8 @@
 //! Where branches read different parts of a picture: crops, and paddings that repeat its pixels.
 
 use unbraid_converter::fuse::{FuseMode, Fused, fuse};
-use unbraid_converter::graph::{Graph, Hw, Op, Pad, ValueId};
-use unbraid_tests::graphs::{Builder, Layer, difference};
+use unbraid_converter::graph::{Graph, Hw, Op, Pad, PadMode, ValueId};
+use unbraid_tests::graphs::{Builder, Layer, difference, square};
 
 /// Fuses, and checks that the function is kept and every region proved.
 fn fused(graph: &Graph) -> Fused {
@@ -93,4 +93,55 @@ fn channels_that_nobody_takes_are_not_computed() {
     let result = fused(&net.finish(&[y]));
     assert_eq!(ops(&result.graph), ["conv3x3s1p1"]);
     assert_eq!(result.graph.shape(result.graph.nodes[0].inputs[1])[0], 4);
+}
+
+/// A RepVGG block whose 3x3 reads a padded picture and whose other branches read the picture.
+fn padded_repvgg(
+    net: &mut Builder,
+    x: ValueId,
+    outputs: usize,
+    stride: u32,
+    mode: PadMode,
+) -> ValueId {
+    let mut point = Layer::of(outputs, 1, stride, 1);
+    let mut branches = vec![net.conv_bn(x, point)];
+    let padded = net.pad_mode(x, 1, mode);
+    point.window = square(3, stride, 0);
+    branches.push(net.conv_bn(padded, point));
+    if stride == 1 && outputs == net.channels(x) {
+        branches.push(net.batch_norm(x));
+    }
+    net.sum(&branches)
+}
+
+#[test]
+fn branches_beside_a_repeating_padding_merge_into_the_convolution_behind_it() {
+    for mode in [PadMode::Reflect, PadMode::Edge, PadMode::Wrap] {
+        for (outputs, stride) in [(4, 1), (6, 1), (4, 2)] {
+            let (mut net, x) = Builder::new(4, 4, [8, 9]);
+            let x = net.relu(x);
+            let y = padded_repvgg(&mut net, x, outputs, stride, mode);
+            let y = net.relu(y);
+            let y = padded_repvgg(&mut net, y, 4, 1, mode);
+            let result = fused(&net.finish(&[y]));
+            let first = format!("conv3x3s{stride}p0");
+            assert_eq!(ops(&result.graph), ["Relu", "Pad", &first, "Pad", "conv3x3s1p0"]);
+            let model = |name: &String| !name.contains("centre");
+            assert!(result.regions.iter().all(|region| region.nodes.iter().all(model)));
+            assert!(result.refused.is_empty(), "{:?}", result.refused);
+        }
+    }
+}
+
+#[test]
+fn what_does_not_merge_across_a_repeating_padding_reads_the_picture_again() {
+    let (mut net, x) = Builder::new(5, 4, [8, 9]);
+    let x = net.relu(x);
+    let wide = net.conv_bn(x, Layer::of(4, 3, 1, 1));
+    let padded = net.pad_mode(x, 1, PadMode::Reflect);
+    let narrow = net.conv_bn(padded, Layer::of(4, 3, 1, 1).padded(0));
+    let y = net.add(wide, narrow);
+    let result = fused(&net.finish(&[y]));
+    assert_eq!(ops(&result.graph), ["Relu", "Pad", "conv3x3s1p1", "conv3x3s1p0", "Add"]);
+    assert!(result.refused.is_empty(), "{:?}", result.refused);
 }

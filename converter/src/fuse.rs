@@ -6,6 +6,7 @@
 //! exact ([`form`]) and costs nothing (the cheapest cut), and only after both have been executed
 //! side by side ([`certificate`]).
 
+mod centre;
 pub mod certificate;
 mod cover;
 mod flow;
@@ -213,6 +214,9 @@ pub fn fuse(mut graph: Graph, mode: FuseMode, progress: &mut dyn FnMut(Progress<
     simplify::drop_identities(&mut graph);
     simplify::merge_pads_into_pools(&mut graph);
     simplify::move_scales_behind_averages(&mut graph);
+    if mode != FuseMode::Off {
+        centre::read_centres(&mut graph);
+    }
     let flow = Flow::of(&graph, mode != FuseMode::Off);
     let (candidates, declined) = cover::cheapest(&graph, &flow, mode);
     let mut work = Work::new(graph, flow, declined);
@@ -239,13 +243,26 @@ struct Work {
 
 impl Work {
     fn new(graph: Graph, flow: Flow, declined: Vec<Declined>) -> Self {
-        let names = |nodes: &[usize]| nodes.iter().map(|&k| graph.nodes[k].name.clone()).collect();
-        let refused = declined
-            .into_iter()
-            .map(|declined| Refusal { nodes: names(&declined.nodes), reason: declined.reason });
-        let refused = refused.collect();
         let readers = flow.consumers.iter().map(Vec::len).collect();
-        Self { graph, flow, rewritten: HashMap::new(), readers, regions: Vec::new(), refused }
+        let (regions, refused) = (Vec::new(), Vec::new());
+        let mut work = Self { graph, flow, rewritten: HashMap::new(), readers, regions, refused };
+        work.refused = declined.into_iter().filter_map(|declined| work.refusal(declined)).collect();
+        work
+    }
+
+    /// What the model's author is told; `None` where only the way round a padding was declined.
+    fn refusal(&self, declined: Declined) -> Option<Refusal> {
+        let Declined { nodes, reason } = declined;
+        let names = self.names(&nodes);
+        let round = names.len() < nodes.len();
+        let told = !round || !matches!(reason, Reason::Cropped | Reason::PaddingBetween);
+        told.then_some(Refusal { nodes: names, reason })
+    }
+
+    /// Names of those nodes that are the model's own.
+    fn names(&self, nodes: &[usize]) -> Vec<String> {
+        let own = |&&k: &&usize| centre::centre_of(&self.graph, &self.flow.producers, k).is_none();
+        nodes.iter().filter(own).map(|&k| self.graph.nodes[k].name.clone()).collect()
     }
 
     /// Computes, proves and books one region; if the proof fails, its nodes stay.
@@ -257,8 +274,7 @@ impl Work {
                 self.book(&candidate, node);
             }
             Err(reason) => {
-                let names = candidate.nodes.iter().map(|&k| self.graph.nodes[k].name.clone());
-                self.refused.push(Refusal { nodes: names.collect(), reason });
+                self.refused.push(Refusal { nodes: self.names(&candidate.nodes), reason });
             }
         }
     }
@@ -280,7 +296,7 @@ impl Work {
         let bytes = |&k: &usize| 4 * graph.shape(graph.nodes[k].output).iter().product::<usize>();
         Region {
             name: graph.nodes[*last].name.clone(),
-            nodes: candidate.nodes.iter().map(|&k| graph.nodes[k].name.clone()).collect(),
+            nodes: self.names(&candidate.nodes),
             source: graph.get(candidate.source).name.clone(),
             output: graph.get(candidate.output).name.clone(),
             before: candidate.before,
@@ -330,6 +346,7 @@ impl Work {
                 }
             }
         }
+        centre::undo_centres(&mut self.graph);
         simplify::merge_reshapes(&mut self.graph);
         simplify::fuse_activations(&mut self.graph);
         simplify::drop_unread(&mut self.graph);

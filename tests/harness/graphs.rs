@@ -197,10 +197,15 @@ impl Builder {
 
     /// Padding with a constant on all sides.
     pub fn pad(&mut self, x: ValueId, pad: u32, value: f32) -> ValueId {
+        self.pad_mode(x, pad, PadMode::Constant(value))
+    }
+
+    /// Padding on all sides.
+    pub fn pad_mode(&mut self, x: ValueId, pad: u32, mode: PadMode) -> ValueId {
         let mut shape = self.shape(x);
         shape[2] += 2 * pad as usize;
         shape[3] += 2 * pad as usize;
-        self.node(Op::Pad { pad: around(pad), mode: PadMode::Constant(value) }, vec![x], &shape)
+        self.node(Op::Pad { pad: around(pad), mode }, vec![x], &shape)
     }
 
     /// A picture without its outermost rows and columns.

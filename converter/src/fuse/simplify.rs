@@ -29,7 +29,8 @@ pub(super) fn drop_identities(graph: &mut Graph) {
     drop_unread(graph);
 }
 
-fn replace_reads(graph: &mut Graph, old: ValueId, new: ValueId) {
+/// Lets every node that reads one value read another.
+pub(super) fn replace_reads(graph: &mut Graph, old: ValueId, new: ValueId) {
     let inputs = graph.nodes.iter_mut().flat_map(|node| &mut node.inputs);
     inputs.filter(|input| **input == old).for_each(|input| *input = new);
 }
@@ -118,7 +119,8 @@ fn leads_to_dense(graph: &Graph, consumers: &[Vec<usize>], mut value: ValueId) -
     false
 }
 
-fn replace_operand(node: &mut Node, old: ValueId, new: ValueId) {
+/// Lets a node read another value.
+pub(super) fn replace_operand(node: &mut Node, old: ValueId, new: ValueId) {
     node.inputs.iter_mut().filter(|input| **input == old).for_each(|input| *input = new);
 }
 
