@@ -145,3 +145,24 @@ fn what_does_not_merge_across_a_repeating_padding_reads_the_picture_again() {
     assert_eq!(ops(&result.graph), ["Relu", "Pad", "conv3x3s1p1", "conv3x3s1p0", "Add"]);
     assert!(result.refused.is_empty(), "{:?}", result.refused);
 }
+
+/// A biased 1x1 whose results are padded with `pad` before a 3x3 without padding.
+fn bias_padded(pad: impl Fn(f32) -> f32) -> Graph {
+    let (mut net, x) = Builder::new(6, 3, [8, 8]);
+    let y = net.conv(x, Layer::of(1, 1, 1, 1).biased());
+    let bias = net.graph.nodes.last().expect("a convolution").inputs[2];
+    let bias = net.graph.constant_f32(bias).expect("a bias")[0];
+    let y = net.pad(y, 1, pad(bias));
+    let y = net.conv(y, Layer::of(4, 3, 1, 1).padded(0).biased());
+    let wide = net.conv_bn(x, Layer::of(4, 3, 1, 1));
+    let y = net.add(y, wide);
+    net.finish(&[y])
+}
+
+#[test]
+fn rounding_of_the_value_that_a_bias_is_padded_with_makes_no_border_classes() {
+    let classes = |graph: &Graph| fused(graph).regions[0].bias_vectors;
+    assert_eq!(classes(&bias_padded(|bias| bias)), 1);
+    assert_eq!(classes(&bias_padded(f32::next_up)), 1);
+    assert_eq!(classes(&bias_padded(|bias| bias * 1.0001)), 9);
+}

@@ -83,7 +83,8 @@ impl Rounded {
         }
         let shape = [form.outputs, form.channels(), form.axes[0].taps, form.axes[1].taps];
         let weight = Tensor::f32(shape, weight).expect("a kernel has its form's shape");
-        let (bias, border) = (map.bias.clone(), map.border.clone());
+        let bias = map.bias.clone();
+        let border = map.border.as_ref().and_then(|border| above_resolution(form, border, &bias));
         Ok(Self { form, weight, bias, border, patch })
     }
 
@@ -207,6 +208,23 @@ impl AxisClasses {
         classes.extend((output - after..output).map(outside));
         Self { before: before as u32, after: after as u32, outside: classes }
     }
+}
+
+/// The border terms of taps for which any of them is more than f32 tells apart from the largest bias;
+/// `None` if there is no such tap. Exporters fold the value that a bias is padded with in f32, so that
+/// terms that cancel leave a rest, which would cost up to a bias vector a pixel class.
+fn above_resolution(form: Form, border: &[f64], bias: &[f64]) -> Option<Vec<f64>> {
+    let largest =
+        |values: &mut dyn Iterator<Item = &f64>| values.fold(0.0_f64, |m, v| m.max(v.abs()));
+    let resolution = f64::from(f32::EPSILON) * largest(&mut bias.iter());
+    let taps = form.taps();
+    let mut kept = border.to_vec();
+    for tap in 0..taps {
+        if largest(&mut border[tap..].iter().step_by(taps)) <= resolution {
+            kept[tap..].iter_mut().step_by(taps).for_each(|term| *term = 0.0);
+        }
+    }
+    kept.iter().any(|&term| term != 0.0).then_some(kept)
 }
 
 /// Which taps along an axis have any border term.
