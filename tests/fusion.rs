@@ -315,6 +315,26 @@ fn a_sum_of_two_sources_stays_a_sum() {
 }
 
 #[test]
+fn terms_of_one_source_meet_in_whatever_order_sources_are_added() {
+    for order in [[0, 1, 2, 3], [2, 0, 3, 1], [1, 3, 0, 2], [3, 2, 1, 0]] {
+        let (mut net, x) = Builder::new(12, 4, [8, 8]);
+        let (x, y) = (net.relu(x), net.conv_relu(x, Layer::of(4, 3, 1, 1)));
+        let terms = [
+            net.conv_bn(x, Layer::of(4, 3, 1, 1)),
+            y,
+            net.conv_bn(x, Layer::of(4, 1, 1, 1)),
+            net.batch_norm(y),
+        ];
+        let sum = net.sum(&order.map(|k: usize| terms[k]));
+        let result = fused(&net.finish(&[sum]), FuseMode::Free);
+        let mut left = ops(&result.graph);
+        left.sort();
+        let expected = ["Add", "BatchNormalization", "Relu", "conv3x3g1s1p1", "conv3x3g1s1p1"];
+        assert_eq!(left, expected, "{order:?}");
+    }
+}
+
+#[test]
 fn a_lone_1x1_stays_a_1x1() {
     let (mut net, x) = Builder::new(19, 6, [8, 8]);
     let y = net.conv_bn(x, Layer::of(4, 1, 2, 1));

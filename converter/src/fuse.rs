@@ -16,6 +16,7 @@ pub mod kernel_map;
 mod node_map;
 mod patch_map;
 mod region_map;
+mod regroup;
 mod rounded;
 mod simplify;
 
@@ -216,6 +217,7 @@ pub fn fuse(mut graph: Graph, mode: FuseMode, progress: &mut dyn FnMut(Progress<
     simplify::move_scales_behind_averages(&mut graph);
     if mode != FuseMode::Off {
         centre::read_centres(&mut graph);
+        regroup::regroup_sums(&mut graph);
     }
     let flow = Flow::of(&graph, mode != FuseMode::Off);
     let (candidates, declined) = cover::cheapest(&graph, &flow, mode);
