@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 use unbraid_converter::fuse::{FuseMode, Fused, fuse};
 use unbraid_converter::graph::{Graph, Node, Op};
 use unbraid_converter::import::{Options, load};
+use unbraid_converter::prune::{Pruning, prune};
 use unbraid_tests::graphs::difference;
 
 /// One file and what must become of it.
@@ -17,10 +18,12 @@ struct Block {
     /// In execution order, as [`described`] says them.
     ideal: Vec<String>,
     graph: Graph,
+    /// Fused, and without channels that carry nothing.
     fused: Fused,
+    pruned: Pruning,
 }
 
-/// Every row of the index, imported and fused.
+/// Every row of the index, imported, fused and pruned.
 fn blocks() -> Vec<Block> {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("blocks");
     let index = std::fs::read_to_string(folder.join("INDEX.tsv")).expect("an index");
@@ -28,10 +31,11 @@ fn blocks() -> Vec<Block> {
         let (file, ideal) = row.split_once('\t').expect("a file and its convolutions");
         let path = folder.join(file);
         let graph = load(&path, &Options::default()).unwrap_or_else(|e| panic!("{e}"));
-        let fused = fuse(graph.clone(), FuseMode::Free, &mut |_| {});
+        let mut fused = fuse(graph.clone(), FuseMode::Free, &mut |_| {});
+        let pruned = prune(&mut fused.graph);
         let (family, _) = file.split_once("__").expect("block__exporter");
         let ideal = ideal.split("; ").map(str::to_owned).collect();
-        Block { family: family.to_owned(), path, ideal, graph, fused }
+        Block { family: family.to_owned(), path, ideal, graph, fused, pruned }
     });
     let blocks: Vec<Block> = rows.collect();
     let files = std::fs::read_dir(folder).expect("a folder").count();
@@ -75,6 +79,14 @@ fn every_block_becomes_its_ideal_convolutions() {
         let mut ideal = block.ideal.clone();
         ideal.sort();
         assert_eq!(found, ideal, "{:?}: {:#?}", block.path, block.fused.refused);
+    }
+}
+
+#[test]
+fn only_blocks_with_zero_compactor_rows_lose_channels() {
+    for block in blocks() {
+        let lost = !block.pruned.layers.is_empty();
+        assert_eq!(lost, block.family == "resrep", "{:?}: {:#?}", block.path, block.pruned);
     }
 }
 

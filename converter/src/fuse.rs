@@ -21,6 +21,8 @@ mod rounded;
 mod simplify;
 
 pub use certificate::{Certificate, Errors};
+pub(crate) use cover::BIAS_VECTORS;
+pub(crate) use simplify::drop_unnamed;
 
 use crate::graph::{Graph, Op, ValueId};
 use cover::{Candidate, Declined};
@@ -352,7 +354,7 @@ impl Work {
         simplify::merge_reshapes(&mut self.graph);
         simplify::fuse_activations(&mut self.graph);
         simplify::drop_unread(&mut self.graph);
-        simplify::drop_unnamed(&mut self.graph);
+        drop_unnamed(&mut self.graph);
         Fused { graph: self.graph, regions: self.regions, refused: self.refused }
     }
 }

@@ -16,6 +16,7 @@ pub mod npy;
 pub mod onnx;
 pub mod picture;
 pub mod plan;
+pub mod prune;
 pub mod rearrange;
 pub mod reference;
 pub mod report;

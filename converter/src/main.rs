@@ -73,10 +73,11 @@ fn convert(args: &convert::Args) -> Result<String, Failure> {
     let bar = convert::bar();
     let graph = import::load(&args.model, &args.import())?;
     let before = GraphFacts::new(&graph);
-    let fused = fuse::fuse(graph, args.mode(), &mut |progress| convert::show(&bar, progress));
+    let mut fused = fuse::fuse(graph, args.mode(), &mut |progress| convert::show(&bar, progress));
+    let pruned = args.prune(&mut fused.graph);
     let plan = plan::plan(&fused.graph, &args.plan(&fused)).during("plan", &args.model)?;
     let strand = write::strand(&plan)?;
-    let report = Report::new(before, &fused, &plan, strand.len());
+    let report = Report::new(before, &fused, &plan, strand.len()).with_pruning(pruned);
     args.save(&fused.graph, &report, &strand)
 }
 

@@ -4,6 +4,7 @@ mod drawing;
 mod html;
 mod memory;
 mod network;
+mod pruning;
 mod svg;
 mod text;
 
@@ -13,6 +14,7 @@ pub use network::{Network, NodeFacts, PortFacts};
 use crate::fuse::{Fused, Refusal, Region};
 use crate::graph::{Graph, Op};
 use crate::plan::{Plan, facts};
+use crate::prune::Pruning;
 use crate::tensor::elements;
 use serde::Serialize;
 use std::collections::{BTreeMap, BTreeSet};
@@ -125,6 +127,8 @@ pub struct Report {
     pub saved: Saved,
     /// What stayed as it was, and why.
     pub refused: Vec<Refusal>,
+    /// Channels that carried nothing and are gone.
+    pub pruned: Pruning,
     /// Memory in use, step by step.
     pub memory: Vec<StepMemory>,
     /// The result.
@@ -141,6 +145,7 @@ impl Report {
             regions: fused.regions.clone(),
             saved: Saved::by_all(&fused.regions),
             refused: fused.refused.clone(),
+            pruned: Pruning::default(),
             memory: memory::timeline(plan),
             file: FileFacts {
                 steps: plan.steps.len(),
@@ -151,6 +156,11 @@ impl Report {
                 file_bytes,
             },
         }
+    }
+
+    /// The report of a conversion that has pruned too.
+    pub fn with_pruning(self, pruned: Pruning) -> Self {
+        Self { pruned, ..self }
     }
 
     /// The report as indented JSON with a line feed at the end.

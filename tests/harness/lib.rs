@@ -3,6 +3,7 @@
 
 pub mod calibration;
 pub mod conv_cases;
+pub mod dead;
 pub mod every_op;
 pub mod execute;
 pub mod fashion;
@@ -12,5 +13,6 @@ pub mod mobileone;
 pub mod network;
 pub mod onnx_file;
 pub mod repvgg;
+pub mod resnet;
 pub mod rng;
 pub mod strand_builder;

@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 use unbraid_converter::fuse::{FuseMode, Fused, Progress};
 use unbraid_converter::graph::Graph;
 use unbraid_converter::plan::{self, TARGETS, Target};
+use unbraid_converter::prune::{self, Pruning};
 use unbraid_converter::report::Report;
 use unbraid_converter::{export, import, write};
 
@@ -28,6 +29,10 @@ pub(crate) struct Args {
     /// linear.
     #[arg(long, value_enum, default_value_t = FuseFlag::Free)]
     fuse: FuseFlag,
+    /// Keep channels that carry nothing: those whose weights are all zero, or that meet only zero
+    /// weights.
+    #[arg(long)]
+    no_prune: bool,
     /// What to optimise for; the file runs everywhere.
     #[arg(long, value_name = "NAME", value_parser = target, default_value = TARGETS[0].name)]
     target: Target,
@@ -107,6 +112,11 @@ impl Args {
             (false, FuseFlag::Free) => FuseMode::Free,
             (false, FuseFlag::All) => FuseMode::All,
         }
+    }
+
+    /// Removes channels that carry nothing, unless told not to.
+    pub(crate) fn prune(&self, graph: &mut Graph) -> Pruning {
+        if self.no_prune { Pruning::default() } else { prune::prune(graph) }
     }
 
     /// How to plan what was fused.

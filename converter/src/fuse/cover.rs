@@ -17,7 +17,7 @@ use std::collections::HashMap;
 /// Dominators tried for one value: bounds the work in long linear chains.
 const CANDIDATES: usize = 24;
 /// Bias vectors that a border may need: a padded 5x5 has 25 classes of pixels.
-const BIAS_VECTORS: usize = 25;
+pub(crate) const BIAS_VECTORS: usize = 25;
 
 /// A stretch of the graph that becomes one kernel map.
 #[derive(Clone, Debug)]

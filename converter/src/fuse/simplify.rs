@@ -193,7 +193,7 @@ pub(super) fn drop_unread(graph: &mut Graph) {
 }
 
 /// Removes values that no node, input or output names, and numbers the others anew.
-pub(super) fn drop_unnamed(graph: &mut Graph) {
+pub(crate) fn drop_unnamed(graph: &mut Graph) {
     let mut named = vec![false; graph.values.len()];
     let of_nodes = graph.nodes.iter().flat_map(|node| node.inputs.iter().chain([&node.output]));
     for id in of_nodes.chain(&graph.inputs).chain(&graph.outputs) {

@@ -1,7 +1,7 @@
 //! [`Report`] as one page that needs nothing else: no network, no script, all drawings in it.
 
 use super::text::{grouped, signed};
-use super::{Report, Saved, StepMemory, Total, border_note, svg};
+use super::{Report, Saved, StepMemory, Total, border_note, pruning, svg};
 use crate::fuse::{Refusal, Region};
 use std::collections::HashMap;
 
@@ -18,6 +18,7 @@ impl Report {
             self.graphs(),
             regions(&self.regions, self.saved),
             refusals(&self.refused),
+            pruning::html(&self.pruned),
             self.timeline(),
         ];
         format!(

@@ -1,19 +1,20 @@
 //! [`Report`] as text: aligned columns, at most 100 characters a line.
 
-use super::{Report, Saved, Total, border_note};
+use super::{Report, Saved, Total, border_note, pruning};
 use crate::fuse::{Refusal, Region};
 use std::fmt;
 
 /// Characters in the longest line.
 const WIDTH: usize = 100;
 /// Characters for names in the first column.
-const NAME: usize = 36;
+pub(super) const NAME: usize = 36;
 
 impl fmt::Display for Report {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write_totals(f, &self.model, &self.totals())?;
         write_regions(f, &self.regions)?;
         write_refusals(f, &self.refused)?;
+        pruning::write_text(f, &self.pruned)?;
         let (file, arena) = (&self.file, &self.file.arena_bytes);
         writeln!(f, "\n{} steps, {} bytes", file.steps, grouped(file.file_bytes as u64))?;
         writeln!(f, "arena: {} bytes of feature maps", grouped(arena.activations.into()))?;
@@ -78,7 +79,7 @@ fn write_refusals(f: &mut fmt::Formatter<'_>, refused: &[Refusal]) -> fmt::Resul
 }
 
 /// Words in lines of at most [`WIDTH`] characters; longer words are shortened.
-fn wrapped(f: &mut fmt::Formatter<'_>, text: &str, indent: &str) -> fmt::Result {
+pub(super) fn wrapped(f: &mut fmt::Formatter<'_>, text: &str, indent: &str) -> fmt::Result {
     let mut line = String::new();
     for word in text.split_whitespace() {
         let word = shortened(word, WIDTH - indent.len());
@@ -96,7 +97,7 @@ fn wrapped(f: &mut fmt::Formatter<'_>, text: &str, indent: &str) -> fmt::Result 
 }
 
 /// Long names lose their beginning: their end tells nodes apart.
-fn shortened(name: &str, width: usize) -> String {
+pub(super) fn shortened(name: &str, width: usize) -> String {
     let length = name.chars().count();
     if length <= width {
         return name.to_owned();
