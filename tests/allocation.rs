@@ -6,6 +6,7 @@ use std::cell::Cell;
 use unbraid_runtime::dims::{Dims, Hw, Pad, Window};
 use unbraid_runtime::step::{Activation, Border, Conv, Op};
 use unbraid_runtime::{Cpu, Kernels, Model, Session, Workers};
+use unbraid_tests::steps::{add, planar};
 use unbraid_tests::strand_builder::{AlignedBytes, StrandBuilder};
 
 thread_local! {
@@ -72,8 +73,8 @@ fn network() -> AlignedBytes {
     let weights = net.weights(&[0.5; 9 * 32]);
     let layout = unbraid_runtime::step::Layout::F32Dw16;
     let deep = net.step(map, dims, Op::Conv(Conv { groups: 32, weights, layout, ..conv }));
-    let sum = net.step_in_place(deep, Op::Add { other: map, activation: Activation::None });
-    let planar = net.step(sum, Dims::vector(24 * 24 * 32), Op::ToPlanar);
+    let sum = net.step_in_place(deep, add(map, Activation::None));
+    let planar = net.step(sum, Dims::vector(24 * 24 * 32), planar(sum.dims));
     let softmax = net.step_in_place(planar, Op::Softmax);
     net.port("y", true, softmax, &[1, 24 * 24 * 32]);
     let mean = net.step(sum, Dims::vector(32), Op::GlobalAveragePool);

@@ -6,8 +6,11 @@ use unbraid_runtime::model::header::{HEADER_LEN, Header, Version};
 use unbraid_runtime::model::section::SectionKind;
 use unbraid_runtime::model::{Model, crc32};
 use unbraid_runtime::span::Span;
-use unbraid_runtime::step::{Activation, Border, Conv, Layout, Linear, Op, Operand, Step};
+use unbraid_runtime::step::{
+    Activation, Binary, Border, Conv, Function, Layout, Linear, Op, Operand, PadMode, Source, Step,
+};
 use unbraid_runtime::{FormatError, PortFault, Region, Role, SectionFault, StepFault, arena_len};
+use unbraid_tests::steps::{add, view};
 use unbraid_tests::strand_builder::{AlignedBytes, StrandBuilder, assemble, open};
 
 /// A convolution 3x3 (3 -> 5, PReLU), max pool, depthwise, add, global pool, linear, softmax.
@@ -21,7 +24,7 @@ fn small_network() -> StrandBuilder {
     let map = net.step(map, Dims { h: 3, w: 4, c: 5 }, Op::MaxPool(pool));
     let depthwise = Conv { groups: 5, layout: Layout::F32Dw16, ..conv_3x3(&mut net, 1) };
     let deep = net.step(map, Dims { h: 3, w: 4, c: 5 }, Op::Conv(depthwise));
-    let sum = net.step_in_place(deep, Op::Add { other: map, activation: Activation::RELU });
+    let sum = net.step_in_place(deep, add(map, Activation::RELU));
     let vector = net.step(sum, Dims::vector(5), Op::GlobalAveragePool);
     let (weights, bias) = (net.weights(&[0.5; 5 * 16]), net.weights(&[0.25; 16]));
     let linear = Linear { weights, bias, activation: Activation::None };
@@ -137,8 +140,8 @@ fn foreign_newer_and_misaligned_files_are_named_as_such() {
         b"\x7fELF is not what this expects, however long the file goes on....",
     );
     assert_eq!(Model::new(&foreign).err(), Some(FormatError::NotStrand));
-    let newer = with_header(&bytes, |bytes| bytes[10] = 2);
-    let found = Version { major: 0, minor: 2 };
+    let newer = with_header(&bytes, |bytes| bytes[10] = 3);
+    let found = Version { major: 0, minor: 3 };
     assert_eq!(Model::new(&newer).err(), Some(FormatError::Version { found }));
     let mut shifted = AlignedBytes::filled(0, bytes.len() + 1);
     shifted[1..].copy_from_slice(&bytes);
@@ -225,8 +228,7 @@ fn each_wrong_step_is_refused_with_its_place_and_reason() {
         ),
         (
             |net| {
-                net.steps[3].op =
-                    Op::Add { other: net.steps[3].input, activation: Activation::None }
+                net.steps[3].op = add(net.steps[3].input, Activation::None);
             },
             step(3, StepFault::Overlap { role: Role::Other }),
         ),
@@ -265,10 +267,10 @@ fn each_wrong_step_is_refused_with_its_place_and_reason() {
             step(6, StepFault::Activation),
         ),
         (
-            |net| net.steps[6].op = Op::CopyChannels { at: 1 },
+            |net| net.steps[6].op = Op::CopyInto { at: [0, 0, 1] },
             step(6, StepFault::Overlap { role: input }),
         ),
-        (|net| net.steps[4].op = Op::CopyChannels { at: 1 }, step(4, StepFault::Channels)),
+        (|net| net.steps[4].op = Op::CopyInto { at: [0, 0, 1] }, step(4, StepFault::Box)),
         (
             |net| net.steps[5].op = Op::GlobalAveragePool,
             step(5, StepFault::Shape { expected: Dims::vector(5) }),
@@ -278,6 +280,135 @@ fn each_wrong_step_is_refused_with_its_place_and_reason() {
     for (index, (bend, expected)) in cases.iter().enumerate() {
         assert_eq!(fault_of(bend), Some(*expected), "case {index}");
     }
+}
+
+/// What a small map is refused with that this operation would make another one of.
+fn step_fault(input: Dims, output: Dims, op: Op) -> Option<StepFault> {
+    let mut net = StrandBuilder::new();
+    let (x, unread) = (net.input("x", input), net.map(Dims::vector(64)));
+    net.weights(&[1.0; 64]);
+    let y = net.step(x, output, op);
+    net.output("y", y);
+    assert_eq!(unread.span.offset, UNREAD.offset);
+    match Model::new(&net.finish()) {
+        Ok(_) => None,
+        Err(FormatError::Step { fault, .. }) => Some(fault),
+        Err(other) => panic!("{op:?}: {other}"),
+    }
+}
+
+/// The second map of [`step_fault`]'s networks, behind an input of at most 16 values.
+const UNREAD: Span = Span { offset: 64, len: 256 };
+
+/// A sum with a second operand of these dims, at `span` of the arena or of the weights.
+fn sum_with(in_arena: bool, dims: Dims, span: Span) -> Op {
+    let other = if in_arena {
+        Source::Arena(Operand { span, dims })
+    } else {
+        Source::Weights { span, dims }
+    };
+    Op::Binary { function: Binary::Sub, other, swapped: true, activation: Activation::None }
+}
+
+#[test]
+fn second_operands_have_the_length_of_each_axis_or_one() {
+    let input = Dims { h: 2, w: 2, c: 4 };
+    for in_arena in [true, false] {
+        let offset = if in_arena { UNREAD.offset } else { 0 };
+        let fault = |h, w, c| {
+            let span = Span { offset, len: h * w * c * 4 };
+            step_fault(input, input, sum_with(in_arena, Dims { h, w, c }, span))
+        };
+        for mask in 0..8 {
+            let pick = |bit: u32, len: u32| if mask >> bit & 1 == 1 { len } else { 1 };
+            assert_eq!(fault(pick(0, 2), pick(1, 2), pick(2, 4)), None);
+        }
+        for (h, w, c) in [(3, 2, 4), (2, 4, 4), (2, 2, 2), (1, 1, 3)] {
+            assert_eq!(fault(h, w, c), Some(StepFault::Broadcast), "{h} x {w} x {c}");
+        }
+        let role = Role::Other;
+        assert_eq!(fault(0, 2, 4), Some(StepFault::Empty { role }));
+        let bent =
+            |offset, len| step_fault(input, input, sum_with(in_arena, input, Span { offset, len }));
+        assert_eq!(bent(offset, 60), Some(StepFault::Length { role, expected: 64 }));
+        assert_eq!(bent(offset + 4, 64), Some(StepFault::Unaligned { role }));
+        assert_eq!(bent(4096, 64), Some(StepFault::OutOfBounds { role }));
+    }
+}
+
+#[test]
+fn parameters_of_functions_are_finite() {
+    let dims = Dims::vector(4);
+    for bad in [f32::NAN, f32::INFINITY, f32::NEG_INFINITY] {
+        for function in [
+            Function::HardSigmoid { alpha: bad, beta: 0.5 },
+            Function::HardSigmoid { alpha: 0.5, beta: bad },
+            Function::Elu { alpha: bad },
+        ] {
+            let fault = step_fault(dims, dims, Op::Apply(function));
+            assert_eq!(fault, Some(StepFault::Function), "{function:?}");
+        }
+    }
+}
+
+#[test]
+fn boxes_end_inside_the_output() {
+    let (input, output) = (Dims { h: 1, w: 2, c: 3 }, Dims { h: 2, w: 3, c: 4 });
+    let fault = |at| step_fault(input, output, Op::CopyInto { at });
+    assert_eq!((fault([0; 3]), fault([1; 3])), (None, None));
+    for at in [[2, 1, 1], [1, 2, 1], [1, 1, 2], [u32::MAX, 0, 0], [0, u32::MAX, 0]] {
+        assert_eq!(fault(at), Some(StepFault::Box), "{at:?}");
+    }
+}
+
+#[test]
+fn views_show_values_of_their_input_only() {
+    let (input, output) = (Dims { h: 2, w: 3, c: 2 }, Dims::vector(6));
+    let fault =
+        |axes: &[(u32, i32)], offset| step_fault(input, output, Op::Rearrange(view(axes, offset)));
+    let right: &[(&[(u32, i32)], u32)] =
+        &[(&[(6, 1)], 6), (&[(6, 2)], 1), (&[(6, -1)], 5), (&[(6, 0)], 11), (&[(2, 6), (3, 2)], 1)];
+    for (axes, offset) in right {
+        assert_eq!(fault(axes, *offset), None, "{axes:?} at {offset}");
+    }
+    let wrong: &[(&[(u32, i32)], u32)] = &[
+        (&[(6, 1)], 7),
+        (&[(6, 2)], 2),
+        (&[(6, -1)], 4),
+        (&[(6, 0)], 12),
+        (&[(5, 1)], 0),
+        (&[(6, 1), (0, 1)], 0),
+        (&[(6, i32::MAX)], 0),
+        (&[(6, i32::MIN)], u32::MAX),
+        (&[(u32::MAX, i32::MAX), (u32::MAX, i32::MAX), (u32::MAX, i32::MAX)], u32::MAX),
+    ];
+    for (axes, offset) in wrong {
+        assert_eq!(fault(axes, *offset), Some(StepFault::View), "{axes:?} at {offset}");
+    }
+}
+
+#[test]
+fn padding_is_what_its_mode_can_fill() {
+    let input = Dims { h: 2, w: 3, c: 1 };
+    let fault = |mode, top: u32, right: u32| {
+        let pad = Pad { top, right, ..Pad::default() };
+        let output = Dims { h: 2 + top.min(9), w: 3 + right.min(9), c: 1 };
+        step_fault(input, output, Op::Pad { pad, mode })
+    };
+    let modes = [PadMode::Constant(1.0), PadMode::Reflect, PadMode::Edge, PadMode::Wrap];
+    for mode in modes {
+        assert_eq!(fault(mode, 1, 2), None, "{mode:?}");
+        assert!(fault(mode, u32::MAX, 0).is_some(), "{mode:?}");
+    }
+    assert_eq!(fault(PadMode::Reflect, 2, 0), Some(StepFault::Pad));
+    assert_eq!(fault(PadMode::Reflect, 0, 3), Some(StepFault::Pad));
+    assert_eq!(fault(PadMode::Wrap, 3, 0), Some(StepFault::Pad));
+    assert_eq!((fault(PadMode::Wrap, 2, 3), fault(PadMode::Edge, 9, 9)), (None, None));
+    assert_eq!(fault(PadMode::Constant(f32::NAN), 1, 0), Some(StepFault::Pad));
+    let (pad, mode) = (Pad { top: 1, ..Pad::default() }, PadMode::Edge);
+    let expected = Dims { h: 3, ..input };
+    let found = step_fault(input, input, Op::Pad { pad, mode });
+    assert_eq!(found, Some(StepFault::Shape { expected }));
 }
 
 #[test]
@@ -315,7 +446,7 @@ fn each_wrong_port_is_refused_with_its_place_and_reason() {
     for (ports, expected) in cases {
         let mut net = StrandBuilder::new();
         let input = net.map(map.dims);
-        net.steps.push(Step { input, output: input, op: Op::Sigmoid });
+        net.steps.push(Step { input, output: input, op: Op::Apply(Function::Sigmoid) });
         ports.iter().for_each(|(name, out, operand, shape)| net.port(name, *out, *operand, shape));
         assert_eq!(Model::new(&net.finish()).err(), Some(*expected));
     }

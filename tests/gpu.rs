@@ -7,7 +7,7 @@ use unbraid_converter::fuse::{FuseMode, fuse};
 use unbraid_converter::picture::{Resize, decode};
 use unbraid_converter::{import, plan, write};
 use unbraid_runtime::dims::Dims;
-use unbraid_runtime::step::Op;
+use unbraid_runtime::step::{Function, Op};
 use unbraid_runtime::{Cpu, Model};
 use unbraid_shaders::{Gpu, GpuError, adapter_names};
 use unbraid_tests::conv_cases::Random;
@@ -18,7 +18,7 @@ use unbraid_tests::strand_builder::{StrandBuilder, open};
 fn an_unknown_adapter_is_named_with_those_there_are() {
     let mut strand = StrandBuilder::new();
     let input = strand.input("input", Dims::vector(4));
-    let output = strand.step(input, Dims::vector(4), Op::Sigmoid);
+    let output = strand.step(input, Dims::vector(4), Op::Apply(Function::Sigmoid));
     strand.output("output", output);
     let bytes = strand.finish();
     match Gpu::new(&open(&bytes), Some("no such adapter")) {
@@ -34,7 +34,7 @@ fn an_unknown_adapter_is_named_with_those_there_are() {
 fn inputs_of_the_wrong_number_or_length_are_refused() {
     let mut strand = StrandBuilder::new();
     let input = strand.input("input", Dims::vector(4));
-    let output = strand.step(input, Dims::vector(4), Op::Sigmoid);
+    let output = strand.step(input, Dims::vector(4), Op::Apply(Function::Sigmoid));
     strand.output("output", output);
     let bytes = strand.finish();
     let Some(mut gpu) = open_gpu(&open(&bytes)) else { return };
@@ -48,7 +48,7 @@ fn inputs_of_the_wrong_number_or_length_are_refused() {
 fn bytes_that_no_step_wrote_as_a_whole_are_refused() {
     let mut strand = StrandBuilder::new();
     let input = strand.input("input", Dims::vector(64));
-    let mut half = strand.step(input, Dims::vector(64), Op::Sigmoid);
+    let mut half = strand.step(input, Dims::vector(64), Op::Apply(Function::Sigmoid));
     half.span.len /= 2;
     half.dims.c /= 2;
     let output = strand.step(half, half.dims, Op::Softmax);

@@ -6,9 +6,12 @@
 use unbraid_runtime::dims::{Dims, Hw, Pad, Window};
 use unbraid_runtime::kernels::conv_f32::scratch_len;
 use unbraid_runtime::span::Span;
-use unbraid_runtime::step::{Activation, Border, Conv, Layout, Linear, Op, Operand, Step};
+use unbraid_runtime::step::{
+    Activation, Binary, Border, Conv, Function, Layout, Linear, Op, PadMode, Source, Step, View,
+};
 use unbraid_tests::conv_cases::{ACTIVATIONS, ConvCase, ConvOperands, Random};
 use unbraid_tests::gpu::assert_gpu_equals_portable;
+use unbraid_tests::steps::{add, view};
 use unbraid_tests::strand_builder::StrandBuilder;
 
 /// One step with an input and an output of its own.
@@ -193,7 +196,7 @@ fn every_elementwise_operation_equals_portable() {
         let mut cases = Vec::new();
         for (h, w, c) in [(1, 1, 1), (3, 7, 3), (8, 8, 64), (1, 1, 1000)] {
             let dims = Dims { h, w, c };
-            let mut ops = vec![Op::Sigmoid, Op::Softmax];
+            let mut ops = vec![Op::Softmax];
             for &activation in ACTIVATIONS {
                 let activation = with_slopes(activation, strand, &random.vec(c as usize));
                 let [scale, shift] = [(); 2].map(|()| strand.weights(&random.vec(c as usize)));
@@ -213,15 +216,85 @@ fn every_elementwise_operation_equals_portable() {
 }
 
 #[test]
-fn every_addition_equals_portable() {
+fn every_function_equals_portable() {
+    let functions = [
+        Function::Sigmoid,
+        Function::Tanh,
+        Function::Erf,
+        Function::Gelu,
+        Function::HardSigmoid { alpha: 0.2, beta: 0.5 },
+        Function::HardSwish,
+        Function::Silu,
+        Function::Exp,
+        Function::Softplus,
+        Function::Mish,
+        Function::Elu { alpha: 0.75 },
+        Function::Abs,
+        Function::Neg,
+    ];
+    let mut strand = StrandBuilder::new();
+    let dims = Dims { h: 3, w: 7, c: 19 };
+    // Larger than the inputs, and what roots, logarithms and quotients are defined for.
+    let tripled = strand.input("x", dims);
+    let three = Source::Weights { span: strand.weights(&[3.0]), dims: Dims::vector(1) };
+    let tripled = strand.step(tripled, dims, binary(Binary::Mul, three, false));
+    let positive = strand.step(tripled, dims, Op::Apply(Function::Exp));
+    let mut outputs: Vec<_> =
+        functions.map(|f| (f, strand.step(tripled, dims, Op::Apply(f)))).into();
+    for function in [Function::Sqrt, Function::Log, Function::Reciprocal] {
+        outputs.push((function, strand.step(positive, dims, Op::Apply(function))));
+    }
+    for (function, output) in outputs {
+        strand.output(&format!("{function:?}"), output);
+    }
+    assert_gpu_equals_portable(&strand);
+}
+
+fn binary(function: Binary, other: Source, swapped: bool) -> Op {
+    Op::Binary { function, other, swapped, activation: Activation::None }
+}
+
+#[test]
+fn every_function_of_two_values_equals_portable() {
+    use Binary::{Add, Div, Max, Min, Mul, Pow, Sub};
+    let mut strand = StrandBuilder::new();
+    let dims = Dims { h: 5, w: 7, c: 19 };
+    let x = strand.input("x", dims);
+    let mut outputs = Vec::new();
+    for (function, swapped) in
+        [Add, Sub, Mul, Div, Min, Max, Pow].into_iter().zip([false, true].into_iter().cycle())
+    {
+        for mask in 0..8_u32 {
+            let pick = |bit: u32, len: u32| if mask >> bit & 1 == 1 { 1 } else { len };
+            let own = Dims { h: pick(0, 5), w: pick(1, 7), c: pick(2, 19) };
+            let name = format!("{function:?} {swapped} {own:?}");
+            let computed = strand.input(&name, own);
+            let values = Random(u64::from(mask)).vec(own.elements().unwrap());
+            let values: Vec<f32> = values.iter().map(|v| v + 2.5).collect();
+            let constant = Source::Weights { span: strand.weights(&values), dims: own };
+            // Bases and divisors stay positive: what is no number has no tolerance.
+            let base = strand.step(x, dims, Op::Apply(Function::Sigmoid));
+            let positive = strand.step(computed, own, Op::Apply(Function::Exp));
+            for (kind, other) in [("computed", Source::Arena(positive)), ("constant", constant)] {
+                let y = strand.step(base, dims, binary(function, other, swapped));
+                outputs.push((format!("{kind} {name}"), y));
+            }
+        }
+    }
+    outputs.iter().for_each(|(name, output)| strand.output(name, *output));
+    assert_gpu_equals_portable(&strand);
+}
+
+#[test]
+fn sums_with_every_activation_equal_portable() {
     let mut strand = StrandBuilder::new();
     let dims = Dims { h: 5, w: 7, c: 19 };
     let [a, b] = ["a", "b"].map(|name| strand.input(name, dims));
     let mut sums = Vec::new();
     for &activation in ACTIVATIONS {
         let activation = with_slopes(activation, &mut strand, &Random(3).vec(19));
-        sums.push(strand.step(a, dims, Op::Add { other: b, activation }));
-        sums.push(strand.step(a, dims, Op::Add { other: a, activation }));
+        sums.push(strand.step(a, dims, add(b, activation)));
+        sums.push(strand.step(a, dims, add(a, activation)));
     }
     for (sum, index) in sums.into_iter().zip(0..) {
         strand.output(&format!("sum {index}"), sum);
@@ -229,27 +302,74 @@ fn every_addition_equals_portable() {
     assert_gpu_equals_portable(&strand);
 }
 
-/// Copies a part to channels `at ..` of a map.
-fn copy(strand: &mut StrandBuilder, input: Operand, output: Operand, at: u32) {
-    strand.steps.push(Step { input, output, op: Op::CopyChannels { at } });
+#[test]
+fn powers_of_negative_values_equal_portable() {
+    let mut strand = StrandBuilder::new();
+    let dims = Dims { h: 2, w: 3, c: 5 };
+    let x = strand.input("x", dims);
+    let whole = [-3.0, -2.0, 0.0, 1.0, 2.0];
+    let other = Source::Weights { span: strand.weights(&whole), dims: Dims::vector(5) };
+    let y = strand.step(x, dims, binary(Binary::Pow, other, false));
+    strand.output("y", y);
+    assert_gpu_equals_portable(&strand);
 }
 
 #[test]
-fn concatenation_and_planar_order_equal_portable() {
+fn concatenation_along_every_axis_equals_portable() {
     let mut strand = StrandBuilder::new();
-    let dims = |c| Dims { h: 6, w: 5, c };
-    let inputs = [3, 17, 64, 84].map(|c| strand.input(&format!("{c}"), dims(c)));
-    let joined = strand.map(dims(84));
-    copy(&mut strand, inputs[0], joined, 0);
-    // Must not take the bytes of the part that is there.
-    let between = strand.step(inputs[3], dims(84), Op::Sigmoid);
-    copy(&mut strand, inputs[1], joined, 3);
-    copy(&mut strand, inputs[2], joined, 20);
-    let planar = strand.step(joined, Dims::vector(6 * 5 * 84), Op::ToPlanar);
-    for (name, output) in [("joined", joined), ("planar", planar), ("between", between)] {
-        strand.output(name, output);
+    let small = Dims { h: 3, w: 5, c: 17 };
+    let [a, b] = ["a", "b"].map(|name| strand.input(name, small));
+    let mut outputs = Vec::new();
+    for axis in 0..3 {
+        let mut dims = [small.h, small.w, small.c];
+        dims[axis] *= 2;
+        let [h, w, c] = dims;
+        let (mut at, output) = ([0; 3], strand.map(Dims { h, w, c }));
+        strand.steps.push(Step { input: a, output, op: Op::CopyInto { at } });
+        // Must not take the bytes of the part that is there.
+        let between = strand.step(a, small, Op::Apply(Function::Tanh));
+        at[axis] = dims[axis] / 2;
+        strand.steps.push(Step { input: b, output, op: Op::CopyInto { at } });
+        outputs.extend([output, between]);
+    }
+    for (output, index) in outputs.into_iter().zip(0..) {
+        strand.output(&format!("{index}"), output);
     }
     assert_gpu_equals_portable(&strand);
+}
+
+#[test]
+fn views_equal_portable() {
+    let input = Dims { h: 8, w: 9, c: 10 };
+    let views = [
+        view(&[(40, 1), (18, 40)], 0),
+        view(&[(4, 180), (2, 18), (5, 36), (2, 9), (9, 1)], 0),
+        view(&[(3, -144), (2, 72), (5, -12), (4, -3)], 345),
+        view(&[(2, 360), (3, 0), (3, 8), (2, 4), (2, 2), (2, 1)], 30),
+    ];
+    assert_cases(|_, _| {
+        let case = |view: View| {
+            let output = Dims::vector(u32::try_from(view.elements().unwrap()).unwrap());
+            Case { name: format!("{view:?}"), input, output, op: Op::Rearrange(view) }
+        };
+        views.map(case).into()
+    });
+}
+
+#[test]
+fn padding_of_every_mode_equals_portable() {
+    let (input, pad) = (Dims { h: 4, w: 5, c: 3 }, Pad { top: 3, left: 1, bottom: 2, right: 4 });
+    let output = Dims { h: 9, w: 10, c: 3 };
+    let modes = [PadMode::Constant(-1.5), PadMode::Reflect, PadMode::Edge, PadMode::Wrap];
+    assert_cases(|_, _| {
+        let case = |mode: PadMode| Case {
+            name: format!("{mode:?}"),
+            input,
+            output,
+            op: Op::Pad { pad, mode },
+        };
+        modes.map(case).into()
+    });
 }
 
 #[test]
@@ -268,8 +388,8 @@ fn a_network_that_reuses_its_memory_equals_portable() {
         // Two blocks of bytes take turns; the sum is written over one summand.
         let op = conv_op(&mut strand, seed);
         strand.steps.push(Step { input: x, output: spare, op });
-        x = strand.step_in_place(x, Op::Add { other: spare, activation: relu });
-        x = strand.step_in_place(x, Op::Sigmoid);
+        x = strand.step_in_place(x, add(spare, relu));
+        x = strand.step_in_place(x, Op::Apply(Function::Sigmoid));
     }
     strand.output("output", x);
     strand.output("last convolution", spare);

@@ -319,8 +319,8 @@ fn memory_in_use_is_what_later_steps_still_read() {
         ("conv", 2 * map),
         ("conv", 3 * map),
         ("add", 2 * map),
-        ("copy_channels", 4 * map),
-        ("copy_channels", 3 * map),
+        ("copy_into", 4 * map),
+        ("copy_into", 3 * map),
         ("global_average_pool", 2 * map + 64),
     ];
     assert_eq!(ops, expected);

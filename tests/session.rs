@@ -2,13 +2,14 @@
 #![forbid(unsafe_code)]
 
 use unbraid_runtime::dims::{Dims, Hw, Pad, Window};
-use unbraid_runtime::step::{Activation, Border, Conv, Layout, Linear, Op, Step};
+use unbraid_runtime::step::{Activation, Border, Conv, Function, Layout, Linear, Op, Step};
 use unbraid_runtime::{
     Arena, Cpu, Kernels, MAX_WORKERS, Observer, Serial, Session, SessionError, Workers,
     cpu::Feature,
 };
 use unbraid_tests::execute::cpus;
 use unbraid_tests::rng::Random;
+use unbraid_tests::steps::{add, planar};
 use unbraid_tests::strand_builder::{AlignedBytes, StrandBuilder, open};
 
 /// A network that is worth cutting: convolutions, pools, sums, copies, dense layer.
@@ -39,14 +40,14 @@ fn large_network() -> StrandBuilder {
         ..conv
     };
     let deep = net.step(dense, dims, Op::Conv(conv));
-    let sum = net.step_in_place(deep, Op::Add { other: dense, activation: Activation::None });
-    let wide = net.step(sum, Dims { c: 80, ..dims }, Op::CopyChannels { at: 40 });
-    net.steps.push(Step { input: dense, output: wide, op: Op::CopyChannels { at: 0 } });
+    let sum = net.step_in_place(deep, add(dense, Activation::None));
+    let wide = net.step(sum, Dims { c: 80, ..dims }, Op::CopyInto { at: [0, 0, 40] });
+    net.steps.push(Step { input: dense, output: wide, op: Op::CopyInto { at: [0; 3] } });
     let pooled = net.step(wide, wide.dims, Op::MaxPool(window));
     let mean = Op::AveragePool { window, count_include_pad: false };
     let pooled = net.step(pooled, pooled.dims, mean);
-    let planar = net.step(pooled, Dims::vector(37 * 41 * 80), Op::ToPlanar);
-    let planar = net.step_in_place(planar, Op::Sigmoid);
+    let planar = net.step(pooled, Dims::vector(37 * 41 * 80), planar(pooled.dims));
+    let planar = net.step_in_place(planar, Op::Apply(Function::Sigmoid));
     let weights = random.vec(7 * 37 * 41 * 80 * 16);
     let (weights, bias) = (net.weights(&weights), net.weights(&random.vec(7 * 16)));
     let linear = Linear { weights, bias, activation: Activation::None };
@@ -186,7 +187,7 @@ fn an_observer_sees_each_step_and_the_kernel_that_the_mask_leaves() {
         let arena = &mut AlignedBytes::filled(0, model.arena_len(1).unwrap());
         let session = Session::new(&model, arena, Kernels::detect()).unwrap();
         let computing =
-            model.steps().filter(|step| !matches!(step.op, Op::CopyChannels { .. } | Op::ToPlanar));
+            model.steps().filter(|step| !matches!(step.op, Op::CopyInto { .. } | Op::Rearrange(_)));
         computing.for_each(|step| assert!(!session.kernel_name(&step).ends_with("portable")));
     }
 }

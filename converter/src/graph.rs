@@ -8,7 +8,7 @@
 
 use crate::tensor::Tensor;
 pub use unbraid_runtime::dims::{Hw, Pad, Window};
-pub use unbraid_runtime::step::{Border, Function};
+pub use unbraid_runtime::step::{Border, Function, PadMode};
 
 /// Index of a value in its graph.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -89,32 +89,6 @@ pub struct Conv {
     pub border: Option<BorderBias>,
     /// Set by fusion.
     pub activation: Activation,
-}
-
-/// What the rows and columns that [`Op::Pad`] adds hold. Reflected and wrapped ones are taken from
-/// the picture, so there are fewer of them than it has.
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub enum PadMode {
-    /// One value.
-    Constant(f32),
-    /// The picture mirrored at its outermost pixels, which are not repeated.
-    Reflect,
-    /// The nearest pixel of the picture.
-    Edge,
-    /// The picture again.
-    Wrap,
-}
-
-impl PadMode {
-    /// ONNX's name of the mode.
-    pub fn name(self) -> &'static str {
-        match self {
-            Self::Constant(_) => "constant",
-            Self::Reflect => "reflect",
-            Self::Edge => "edge",
-            Self::Wrap => "wrap",
-        }
-    }
 }
 
 /// Which input channels [`Op::DepthToSpace`] makes a square of; ONNX's `mode`.

@@ -274,7 +274,7 @@ impl fmt::Display for Role {
         f.write_str(match self {
             Self::Input => "input",
             Self::Output => "output",
-            Self::Other => "second summand",
+            Self::Other => "second operand",
             Self::Weights => "weights",
             Self::Bias => "bias",
             Self::Slopes => "slopes",
@@ -302,8 +302,17 @@ impl fmt::Display for StepFault {
                     expected.h, expected.w, expected.c
                 )
             }
-            Self::SummandShape => f.write_str("the summands differ in shape"),
-            Self::Channels => f.write_str("the channels do not fit the output's"),
+            Self::Broadcast => {
+                f.write_str("an axis of the second operand has neither the input's length nor 1")
+            }
+            Self::Box => f.write_str("the box to copy into ends outside the output"),
+            Self::View => f.write_str(
+                "the view reads outside its input, or has not as many values as the output",
+            ),
+            Self::Pad => {
+                f.write_str("more padding than its mode can fill, or a value that is no number")
+            }
+            Self::Function => f.write_str("a parameter of the function is no finite number"),
             Self::Window => f.write_str("the window has a zero field or does not fit the input"),
             Self::Groups => {
                 f.write_str("the groups do not divide the channels, or not as the layout demands")

@@ -70,12 +70,12 @@ impl Kernels {
             },
             Op::Linear(_) => self.linear_f32.name,
             Op::MaxPool(_) | Op::AveragePool { .. } | Op::GlobalAveragePool => self.pool_f32.name,
-            Op::Add { .. }
+            Op::Binary { .. }
             | Op::ScaleShift { .. }
             | Op::Activate(_)
-            | Op::Sigmoid
+            | Op::Apply(_)
             | Op::Softmax => self.elementwise_f32.name,
-            Op::CopyChannels { .. } | Op::ToPlanar => copy_f32::NAME,
+            Op::CopyInto { .. } | Op::Rearrange(_) | Op::Pad { .. } => copy_f32::NAME,
         }
     }
 }

@@ -16,9 +16,10 @@ pub mod meta;
 pub mod port;
 pub mod section;
 
+use crate::dims::Dims;
 use crate::error::{FormatError, Region};
 use crate::span::Span;
-use crate::step::{Activation, Op, Step};
+use crate::step::{Activation, Op, Source, Step};
 pub use check::macs;
 use check::{Bounds, Role, StepFault};
 use core::fmt;
@@ -213,7 +214,10 @@ fn check_port(port: &Port<'_>, bounds: &Bounds, outputs: bool) -> Result<(), Por
     let tail = port.shape.get(usize::from(port.rank)..).ok_or(PortFault::Shape)?;
     let product = port.axes().iter().try_fold(1u32, |product, &axis| product.checked_mul(axis));
     let elements = dims.elements().and_then(|elements| u32::try_from(elements).ok());
-    let picture = port.rank != 4 || port.axes() == [1, dims.c, dims.h, dims.w];
+    let picture = match port.axes() {
+        &[1, c, h, w] => dims == Dims { h, w, c },
+        _ => true,
+    };
     let agree = product == elements && picture && tail.iter().all(|&axis| axis == 0);
     if agree { Ok(()) } else { Err(PortFault::Shape) }
 }
@@ -241,7 +245,14 @@ fn params(step: &Step) -> u64 {
         Op::ScaleShift { activation, .. } => {
             (Some(u64::from(input.c)), c.saturating_add(slopes(activation)))
         }
-        Op::Add { activation, .. } | Op::Activate(activation) => (None, slopes(activation)),
+        Op::Binary { other, activation, .. } => {
+            let constant = match other {
+                Source::Weights { dims, .. } => dims.elements().and_then(|n| u64::try_from(n).ok()),
+                Source::Arena(_) => None,
+            };
+            (constant, slopes(activation))
+        }
+        Op::Activate(activation) => (None, slopes(activation)),
         _ => (None, 0),
     };
     weights.unwrap_or(0).saturating_add(vectors)

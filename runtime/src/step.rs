@@ -3,12 +3,16 @@
 //! Append variants only: postcard numbers them. The match on [`Op`] is exhaustive everywhere on
 //! purpose, so that the compiler lists what a new operation needs.
 
+mod binary;
 mod function;
+mod view;
 
-use crate::dims::{Dims, Window};
+use crate::dims::{Dims, Pad, Window};
 use crate::span::Span;
+pub use binary::{Binary, Source};
 pub use function::Function;
 use serde::{Deserialize, Serialize};
+pub use view::View;
 
 /// A feature map in the arena: f32, NHWC, `span.len == h * w * c * 4`, `span.offset` a multiple of 64.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -153,11 +157,15 @@ pub enum Op {
     },
     /// Mean of each channel over the whole picture.
     GlobalAveragePool,
-    /// `act(input + other)`, element by element.
-    Add {
-        /// Second summand, of the same dims.
-        other: Operand,
-        /// Applied last.
+    /// `act(function(input, other))`, element by element.
+    Binary {
+        /// What is computed.
+        function: Binary,
+        /// Second operand.
+        other: Source,
+        /// The operands change places: `act(function(other, input))`.
+        swapped: bool,
+        /// Applied last; PReLU slopes are `[c]`.
         activation: Activation,
     },
     /// `act(input * scale[c] + shift[c])`: BatchNorm or constants that no convolution took up.
@@ -171,17 +179,50 @@ pub enum Op {
     },
     /// The activation alone; PReLU slopes are `[c]`.
     Activate(Activation),
-    /// `1 / (1 + exp(-x))`.
-    Sigmoid,
+    /// A function of each value.
+    Apply(Function),
     /// Softmax over the channels of each pixel.
     Softmax,
-    /// Copies the input's channels to channels `at ..` of the output (concatenation).
-    CopyChannels {
-        /// First output channel written.
-        at: u32,
+    /// Copies the input to a box of the output and leaves the values around it (concatenation).
+    CopyInto {
+        /// Output row, column and channel where the box begins.
+        at: [u32; 3],
     },
-    /// Copies NHWC to channel-major order, so that a flattened view has ONNX's order.
-    ToPlanar,
+    /// Copies values of the input in the order of the view; the output's dims have as many.
+    Rearrange(View),
+    /// Rows and columns around the picture.
+    Pad {
+        /// How many.
+        pad: Pad,
+        /// What they hold.
+        mode: PadMode,
+    },
+}
+
+/// What padding holds. Reflected and wrapped rows and columns are taken from the picture.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+pub enum PadMode {
+    /// One value, a number.
+    Constant(f32),
+    /// The picture mirrored at its outermost pixels, which are not repeated; fewer rows and columns
+    /// than it has.
+    Reflect,
+    /// The nearest pixel of the picture.
+    Edge,
+    /// The picture again; at most as many rows and columns as it has.
+    Wrap,
+}
+
+impl PadMode {
+    /// ONNX's name of the mode.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Constant(_) => "constant",
+            Self::Reflect => "reflect",
+            Self::Edge => "edge",
+            Self::Wrap => "wrap",
+        }
+    }
 }
 
 impl Op {
@@ -189,10 +230,10 @@ impl Op {
     pub fn in_place(&self) -> bool {
         matches!(
             self,
-            Self::Add { .. }
+            Self::Binary { .. }
                 | Self::ScaleShift { .. }
                 | Self::Activate(_)
-                | Self::Sigmoid
+                | Self::Apply(_)
                 | Self::Softmax
         )
     }
@@ -206,13 +247,14 @@ impl Op {
             Self::MaxPool(_) => "max_pool",
             Self::AveragePool { .. } => "average_pool",
             Self::GlobalAveragePool => "global_average_pool",
-            Self::Add { .. } => "add",
+            Self::Binary { function, .. } => function.name(),
             Self::ScaleShift { .. } => "scale_shift",
             Self::Activate(_) => "activate",
-            Self::Sigmoid => "sigmoid",
+            Self::Apply(function) => function.name(),
             Self::Softmax => "softmax",
-            Self::CopyChannels { .. } => "copy_channels",
-            Self::ToPlanar => "to_planar",
+            Self::CopyInto { .. } => "copy_into",
+            Self::Rearrange(_) => "rearrange",
+            Self::Pad { .. } => "pad",
         }
     }
 }

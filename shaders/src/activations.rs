@@ -26,7 +26,7 @@ pub(crate) struct Range {
 pub(crate) struct StepRanges {
     pub(crate) input: Range,
     pub(crate) output: Range,
-    /// Second summand.
+    /// Second operand, if it is computed.
     pub(crate) other: Option<Range>,
 }
 

@@ -86,7 +86,7 @@ impl<'a> Resources<'a> {
             }
             Binding::Input => self.activation(self.ranges.input),
             Binding::Output => self.activation(self.ranges.output),
-            // Only steps with a second summand have a shader that binds it.
+            // Only steps whose second operand is computed have a shader that binds it.
             Binding::Other => self.activation(self.ranges.other.unwrap_or(self.ranges.input)),
             Binding::Weights => self.weight(operands.weights),
             Binding::Bias => self.weight(operands.bias),

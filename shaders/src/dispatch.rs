@@ -2,11 +2,13 @@
 
 use crate::adapter::check;
 use crate::error::{GpuError, Place};
-use crate::params::{activation, border, dims, elements, matrix, window};
+use crate::params::{
+    activation, binary, border, dims, elements, function, matrix, other, pad_mode, view, window,
+};
 use crate::shader::{Shader, Variant};
 use unbraid_runtime::dims::Dims;
 use unbraid_runtime::span::Span;
-use unbraid_runtime::step::{Activation, Conv, Layout, Linear, Op, Operand, Step};
+use unbraid_runtime::step::{Activation, Conv, Layout, Linear, Op, Operand, Source, Step};
 
 /// Output channels in a panel or block of a weight layout.
 const NR: u32 = 16;
@@ -27,7 +29,7 @@ pub(crate) struct Dispatch {
 /// What a step reads besides its input; absent ones are empty.
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct Operands {
-    /// Second summand.
+    /// Second operand, if it is computed.
     pub(crate) other: Option<Operand>,
     /// What [`Binding::Weights`](crate::Binding::Weights) names.
     pub(crate) weights: Span,
@@ -72,7 +74,7 @@ struct Work {
 impl Dispatch {
     /// Translates a step. `max_workgroups` is the limit of each axis of a grid.
     pub(crate) fn new(step: &Step, place: Place, max_workgroups: u32) -> Result<Self, GpuError> {
-        let shader = Shader::named(step.op.name()).ok_or(GpuError::NoShader { place })?;
+        let shader = Shader::of(&step.op).ok_or(GpuError::NoShader { place })?;
         let Work { extent, params, operands } = work(step);
         // The variant with the least work beside the result's edges; the first of equals.
         let cost = |variant: &&Variant| {
@@ -132,26 +134,38 @@ fn work(step: &Step) -> Work {
             params: matrix(input).to_vec(),
             operands: Operands::default(),
         },
-        Op::Add { other, activation } => elementwise(
-            output,
-            *activation,
-            Operands { other: Some(*other), ..slopes(*activation) },
-        ),
+        Op::Binary { function, other, swapped, activation } => {
+            pair(output, binary(*function, *swapped), other, *activation)
+        }
         Op::ScaleShift { scale, shift, activation } => {
             let operands = Operands { weights: *scale, bias: *shift, ..slopes(*activation) };
             elementwise(output, *activation, operands)
         }
         Op::Activate(activation) => elementwise(output, *activation, slopes(*activation)),
-        Op::Sigmoid => elementwise(output, Activation::None, Operands::default()),
+        Op::Apply(applied) => Work {
+            extent: Extent::rows(count(output)),
+            params: [&[count(output)][..], &function(*applied)].concat(),
+            operands: Operands::default(),
+        },
         Op::Softmax => Work {
             extent: Extent::rows(input.h * input.w),
             params: matrix(input).to_vec(),
             operands: Operands::default(),
         },
-        Op::CopyChannels { at } => copy_channels(input, output, *at),
-        Op::ToPlanar => Work {
+        Op::CopyInto { at } => Work {
             extent: Extent::rows(count(input)),
-            params: matrix(input).to_vec(),
+            params: [dims(input), dims(output), *at].concat(),
+            operands: Operands { partial_output: true, ..Operands::default() },
+        },
+        Op::Rearrange(shown) => Work {
+            extent: Extent::rows(count(output)),
+            params: [&[count(output)][..], &view(shown)].concat(),
+            operands: Operands::default(),
+        },
+        Op::Pad { pad, mode } => Work {
+            extent: Extent::rows(count(output)),
+            params: [&dims(input)[..], &dims(output), &[pad.top, pad.left], &pad_mode(*mode)]
+                .concat(),
             operands: Operands::default(),
         },
     }
@@ -229,11 +243,16 @@ fn elementwise(output: Dims, after: Activation, operands: Operands) -> Work {
     }
 }
 
-fn copy_channels(input: Dims, output: Dims, at: u32) -> Work {
+fn pair(output: Dims, function: [u32; 2], second: &Source, after: Activation) -> Work {
+    let operands = match second {
+        Source::Arena(map) => Operands { other: Some(*map), ..slopes(after) },
+        Source::Weights { span, .. } => Operands { weights: *span, ..slopes(after) },
+    };
     Work {
-        extent: Extent::rows(count(input)),
-        params: vec![count(input), input.c, output.c, at],
-        operands: Operands { partial_output: true, ..Operands::default() },
+        extent: Extent::rows(count(output)),
+        params: [&elements(output)[..], &[output.w], &function, &other(second), &activation(after)]
+            .concat(),
+        operands,
     }
 }
 

@@ -5,7 +5,7 @@
 //! makes its values. All words have 32 bits; floats travel as their bits.
 
 use unbraid_runtime::dims::{Dims, Window};
-use unbraid_runtime::step::{Activation, Border};
+use unbraid_runtime::step::{Activation, Binary, Border, Function, PadMode, Source, View};
 
 /// Workgroups along the first axis of the dispatch grid: the first word of every block.
 pub(crate) const GRID: [&str; 1] = ["grid_width"];
@@ -75,5 +75,85 @@ pub(crate) fn activation(activation: Activation) -> [u32; 4] {
         Activation::Clamp { lo, hi } => [1, finite(lo), finite(hi), 0],
         Activation::LeakyRelu { slope } => [2, 0, 0, slope.to_bits()],
         Activation::PRelu { slopes: _ } => [3, 0, 0, 0],
+    }
+}
+
+/// What is computed from two values.
+pub(crate) const BINARY: [&str; 2] = ["function", "swapped"];
+
+/// Values of [`BINARY`]; the functions are numbered as in the WGSL file.
+pub(crate) fn binary(function: Binary, swapped: bool) -> [u32; 2] {
+    let number = match function {
+        Binary::Add => 0,
+        Binary::Sub => 1,
+        Binary::Mul => 2,
+        Binary::Div => 3,
+        Binary::Min => 4,
+        Binary::Max => 5,
+        Binary::Pow => 6,
+    };
+    [number, u32::from(swapped)]
+}
+
+/// Values between neighbours of the second operand; 0 where it is repeated.
+pub(crate) const OTHER: [&str; 3] = ["other_row", "other_column", "other_channel"];
+
+/// Values of [`OTHER`].
+pub(crate) fn other(source: &Source) -> [u32; 3] {
+    let Dims { h, w, c } = source.dims();
+    let stride = |len: u32, stride: u32| if len == 1 { 0 } else { stride };
+    [stride(h, w * c), stride(w, c), stride(c, 1)]
+}
+
+/// A function of one value.
+pub(crate) const FUNCTION: [&str; 3] = ["function", "alpha", "beta"];
+
+/// Values of [`FUNCTION`]; the functions are numbered as in the WGSL file.
+pub(crate) fn function(function: Function) -> [u32; 3] {
+    let plain = |number| [number, 0, 0];
+    match function {
+        Function::Sigmoid => plain(0),
+        Function::Tanh => plain(1),
+        Function::Erf => plain(2),
+        Function::Gelu => plain(3),
+        Function::HardSigmoid { alpha, beta } => [4, alpha.to_bits(), beta.to_bits()],
+        Function::HardSwish => plain(5),
+        Function::Silu => plain(6),
+        Function::Exp => plain(7),
+        Function::Sqrt => plain(8),
+        Function::Softplus => plain(9),
+        Function::Mish => plain(10),
+        Function::Elu { alpha } => [11, alpha.to_bits(), 0],
+        Function::Abs => plain(12),
+        Function::Neg => plain(13),
+        Function::Reciprocal => plain(14),
+        Function::Log => plain(15),
+    }
+}
+
+/// The loops of a view.
+pub(crate) const VIEW: [&str; 13] = [
+    "offset", "extent_0", "extent_1", "extent_2", "extent_3", "extent_4", "extent_5", "stride_0",
+    "stride_1", "stride_2", "stride_3", "stride_4", "stride_5",
+];
+
+/// Values of [`VIEW`].
+pub(crate) fn view(view: &View) -> [u32; 13] {
+    let [a, b, c, d, e, f] = view.extent;
+    let [g, h, i, j, k, l] = view.strides.map(i32::cast_unsigned);
+    [view.offset, a, b, c, d, e, f, g, h, i, j, k, l]
+}
+
+/// What padding holds.
+pub(crate) const PAD_MODE: [&str; 2] = ["mode", "value"];
+
+/// Values of [`PAD_MODE`]; the modes are numbered as by the constants in the WGSL file. Infinities
+/// become the largest finite values, as in [`activation`].
+pub(crate) fn pad_mode(mode: PadMode) -> [u32; 2] {
+    match mode {
+        PadMode::Constant(value) => [0, value.clamp(f32::MIN, f32::MAX).to_bits()],
+        PadMode::Reflect => [1, 0],
+        PadMode::Edge => [2, 0],
+        PadMode::Wrap => [3, 0],
     }
 }

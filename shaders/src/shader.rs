@@ -1,6 +1,10 @@
 //! [`SHADERS`]: the one list of compute kernels. A new shader is one file and one row.
 
-use crate::params::{ACTIVATION, BORDER, ELEMENTS, GRID, INPUT, MATRIX, OUTPUT, WINDOW};
+use crate::params::{
+    ACTIVATION, BINARY, BORDER, ELEMENTS, FUNCTION, GRID, INPUT, MATRIX, OTHER, OUTPUT, PAD_MODE,
+    VIEW, WINDOW,
+};
+use unbraid_runtime::step::{Op, Source};
 
 /// What a shader binds, numbered as in every WGSL file (`@group(0)`).
 ///
@@ -15,9 +19,9 @@ pub enum Binding {
     Input = 1,
     /// Activations that the step writes.
     Output = 2,
-    /// Second summand.
+    /// Second operand, if it is computed.
     Other = 3,
-    /// Packed weights; factors of `scale_shift`.
+    /// Packed weights; factors of `scale_shift`; second operand of `binary_weights`.
     Weights = 4,
     /// Bias vectors; summands of `scale_shift`.
     Bias = 5,
@@ -51,7 +55,7 @@ pub struct Variant {
 /// One compute kernel.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Shader {
-    /// Entry point, and [`Op::name`](unbraid_runtime::step::Op::name) of what it computes.
+    /// Entry point.
     pub name: &'static str,
     /// File in `wgsl/`.
     pub file: &'static str,
@@ -66,8 +70,15 @@ pub struct Shader {
 }
 
 impl Shader {
-    /// The row that computes operations of this name.
-    pub fn named(name: &str) -> Option<&'static Self> {
+    /// The row that computes this operation: the one of its name, but for functions, which their
+    /// shader tells apart by their numbers.
+    pub fn of(op: &Op) -> Option<&'static Self> {
+        let name = match op {
+            Op::Apply(_) => "apply",
+            Op::Binary { other: Source::Arena(_), .. } => "binary",
+            Op::Binary { other: Source::Weights { .. }, .. } => "binary_weights",
+            op => op.name(),
+        };
         SHADERS.iter().find(|shader| shader.name == name)
     }
 }
@@ -107,6 +118,9 @@ const CONV: &[Variant] = &[
         tile: [128, 16],
     },
 ];
+
+/// The words of both binary shaders.
+const BINARY_PARAMS: &[&[&str]] = &[&GRID, &ELEMENTS, &["columns"], &BINARY, &OTHER, &ACTIVATION];
 
 use Binding::{Bias, Input, Other, Output, Params, Slopes, Weights};
 
@@ -155,10 +169,17 @@ pub const SHADERS: &[Shader] = &[
         &[as_written([16, 16, 1], [1, 16])],
     ),
     row(
-        "add",
-        wgsl!("elementwise.wgsl"),
+        "binary",
+        wgsl!("binary.wgsl"),
         &[Params, Input, Output, Other, Slopes],
-        &[&GRID, &ELEMENTS, &ACTIVATION],
+        BINARY_PARAMS,
+        LANES,
+    ),
+    row(
+        "binary_weights",
+        wgsl!("binary.wgsl"),
+        &[Params, Input, Output, Weights, Slopes],
+        BINARY_PARAMS,
         LANES,
     ),
     row(
@@ -176,10 +197,10 @@ pub const SHADERS: &[Shader] = &[
         LANES,
     ),
     row(
-        "sigmoid",
-        wgsl!("elementwise.wgsl"),
+        "apply",
+        wgsl!("apply.wgsl"),
         &[Params, Input, Output],
-        &[&GRID, &ELEMENTS, &ACTIVATION],
+        &[&GRID, &["count"], &FUNCTION],
         LANES,
     ),
     row(
@@ -190,11 +211,24 @@ pub const SHADERS: &[Shader] = &[
         &[as_written([64, 1, 1], [1, 1])],
     ),
     row(
-        "copy_channels",
-        wgsl!("copy_channels.wgsl"),
+        "copy_into",
+        wgsl!("copy_into.wgsl"),
         &[Params, Input, Output],
-        &[&GRID, &["count", "in_c", "out_c", "at"]],
+        &[&GRID, &INPUT, &OUTPUT, &["at_y", "at_x", "at_c"]],
         LANES,
     ),
-    row("to_planar", wgsl!("to_planar.wgsl"), &[Params, Input, Output], &[&GRID, &MATRIX], LANES),
+    row(
+        "rearrange",
+        wgsl!("rearrange.wgsl"),
+        &[Params, Input, Output],
+        &[&GRID, &["count"], &VIEW],
+        LANES,
+    ),
+    row(
+        "pad",
+        wgsl!("pad.wgsl"),
+        &[Params, Input, Output],
+        &[&GRID, &INPUT, &OUTPUT, &["pad_top", "pad_left"], &PAD_MODE],
+        LANES,
+    ),
 ];

@@ -1,4 +1,4 @@
-// Operations that compute each output value from the input values of the same place.
+// Scale and shift a channel, and the activation that follows linear operations, alone.
 
 struct Params {
     grid_width: u32,
@@ -13,7 +13,6 @@ struct Params {
 @group(0) @binding(0) var<uniform> params: Params;
 @group(0) @binding(1) var<storage, read_write> input: array<f32>;  // (count)
 @group(0) @binding(2) var<storage, read_write> output: array<f32>; // (count)
-@group(0) @binding(3) var<storage, read_write> other: array<f32>;  // (count)
 @group(0) @binding(4) var<storage, read> scale: array<f32>;        // (channels)
 @group(0) @binding(5) var<storage, read> shift: array<f32>;        // (channels)
 @group(0) @binding(6) var<storage, read> slopes: array<f32>;       // (channels)
@@ -38,17 +37,6 @@ fn activated(y: f32, index: u32) -> f32 {
 }
 
 @compute @workgroup_size(LANES)
-fn add(
-    @builtin(workgroup_id) workgroup: vec3<u32>,
-    @builtin(local_invocation_index) lane: u32,
-) {
-    let index = place(workgroup, lane);
-    if index < params.count {
-        output[index] = activated(input[index] + other[index], index);
-    }
-}
-
-@compute @workgroup_size(LANES)
 fn scale_shift(
     @builtin(workgroup_id) workgroup: vec3<u32>,
     @builtin(local_invocation_index) lane: u32,
@@ -68,19 +56,5 @@ fn activate(
     let index = place(workgroup, lane);
     if index < params.count {
         output[index] = activated(input[index], index);
-    }
-}
-
-@compute @workgroup_size(LANES)
-fn sigmoid(
-    @builtin(workgroup_id) workgroup: vec3<u32>,
-    @builtin(local_invocation_index) lane: u32,
-) {
-    let index = place(workgroup, lane);
-    if index < params.count {
-        // The exponent is never positive, so that nothing overflows.
-        let x = input[index];
-        let e = exp(-abs(x));
-        output[index] = select(1.0, e, x < 0.0) / (1.0 + e);
     }
 }

@@ -31,7 +31,7 @@ impl Lowering<'_> {
             // Only the last copy completes the value.
             self.push_draft(Draft {
                 name: if k == last { name.clone() } else { format!("{name} (operand {k})") },
-                op: step::Op::CopyChannels { at },
+                op: step::Op::CopyInto { at: [0, 0, at] },
                 input,
                 other: None,
                 output,

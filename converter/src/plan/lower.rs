@@ -7,10 +7,10 @@ use super::error::{Kind, PlanError, Problem, port};
 use super::order::{Order, dims, picture_dims};
 use super::weights::Weights;
 use super::{Options, Target};
-use crate::graph::{Function, Graph, Node, Op, Pad, PadMode, ValueId};
+use crate::graph::{Graph, Node, Op, Pad, PadMode, ValueId};
 use std::collections::HashMap;
 use unbraid_runtime::dims::Dims;
-use unbraid_runtime::step;
+use unbraid_runtime::step::{self, View};
 
 /// Index into [`Lowering::buffers`].
 pub(super) type Buffer = usize;
@@ -38,7 +38,7 @@ pub(super) struct Place {
 pub(super) struct Draft {
     /// Name of the graph value that is complete after this step, or a name no value has.
     pub(super) name: String,
-    /// What is computed; the operand of [`step::Op::Add`] is in `other`.
+    /// What is computed; a second operand in the arena is in `other`.
     pub(super) op: step::Op,
     /// What is read.
     pub(super) input: Place,
@@ -151,7 +151,7 @@ impl<'g> Lowering<'g> {
             Op::Conv(conv) => self.conv(node, conv),
             Op::BatchNorm { eps } => self.batch_norm(node, *eps),
             Op::Activation(activation) => self.activation(node, activation),
-            Op::Unary(Function::Sigmoid) => self.elementwise(node, step::Op::Sigmoid),
+            Op::Unary(function) => self.elementwise(node, step::Op::Apply(*function)),
             Op::Softmax { axis } => self.softmax(node, *axis),
             Op::Add { activation } => self.add(node, activation),
             Op::Sub => self.sub(node),
@@ -166,8 +166,7 @@ impl<'g> Lowering<'g> {
             Op::Reshape => self.alias(node),
             Op::Pad { pad, mode: PadMode::Constant(value) } => self.pad(node, *pad, *value),
             Op::Concat { axis } => self.concat(node, *axis),
-            Op::Unary(_)
-            | Op::Transpose { .. }
+            Op::Transpose { .. }
             | Op::Slice { .. }
             | Op::DepthToSpace { .. }
             | Op::SpaceToDepth { .. }
@@ -288,8 +287,8 @@ impl<'g> Lowering<'g> {
 
     /// The buffer that holds the value in the order `to`.
     ///
-    /// Transposing a matrix `[pixels][channels]` into `[channels][pixels]` is what `ToPlanar` does;
-    /// with the roles exchanged it is its own inverse.
+    /// Transposing a matrix `[pixels][channels]` into `[channels][pixels]` is, with the roles
+    /// exchanged, its own inverse.
     fn reorder(&mut self, id: ValueId, stored: Stored, to: Order) -> Result<Buffer, Kind> {
         if stored.order == to {
             return Ok(stored.buffer);
@@ -313,11 +312,18 @@ impl<'g> Lowering<'g> {
         self.reordered.insert((stored.buffer, to), buffer);
         self.push_draft(Draft {
             name: format!("{} ({suffix})", self.graph.get(id).name),
-            op: step::Op::ToPlanar,
+            op: step::Op::Rearrange(transposed(from)?),
             input: Place { buffer: stored.buffer, dims: from },
             other: None,
             output: Place { buffer, dims: dims(1, 1, (from.w * from.c) as usize)? },
         });
         Ok(buffer)
     }
+}
+
+/// The channels of all pixels one after another, each with its pixels.
+fn transposed(dims: Dims) -> Result<View, Kind> {
+    let Dims { h, w, c } = dims;
+    let stride = i32::try_from(c).map_err(|_| Kind::TooLarge { shape: vec![c as usize] })?;
+    Ok(View { extent: [1, 1, 1, 1, c, h * w], strides: [0, 0, 0, 0, 1, stride], offset: 0 })
 }

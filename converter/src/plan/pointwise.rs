@@ -5,7 +5,7 @@ use super::error::Kind;
 use super::lower::{Draft, Lowering, Place};
 use super::order::{Order, dims};
 use crate::graph::{Activation, Node, ValueId};
-use unbraid_runtime::step::{self, Operand};
+use unbraid_runtime::step::{self, Binary, Operand, Source};
 
 impl Lowering<'_> {
     /// `op` on every element, wherever it lies.
@@ -120,7 +120,12 @@ impl Lowering<'_> {
         let stored = self.store(node.output, order)?;
         self.push_draft(Draft {
             name: self.graph.get(node.output).name.clone(),
-            op: step::Op::Add { other: Operand::default(), activation },
+            op: step::Op::Binary {
+                function: Binary::Add,
+                other: Source::Arena(Operand::default()),
+                swapped: false,
+                activation,
+            },
             input,
             other: Some(other),
             output: Place { buffer: stored.buffer, dims: input.dims },

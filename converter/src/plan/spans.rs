@@ -4,13 +4,13 @@ use super::arena::{Lifetime, place};
 use super::error::Kind;
 use super::lower::{Buffer, Draft, Lowered, Place};
 use unbraid_runtime::span::Span;
-use unbraid_runtime::step::{Op, Operand, Step};
+use unbraid_runtime::step::{Op, Operand, Source, Step};
 
 /// Where every buffer lies.
 #[derive(Debug)]
 pub(super) struct Spans {
     spans: Vec<Span>,
-    /// For each step, whether its two summands change places, so that the first is written over.
+    /// For each step, whether its two operands change places, so that the first is written over.
     swapped: Vec<bool>,
     /// Bytes of the arena.
     pub(super) arena_base: u32,
@@ -26,11 +26,13 @@ impl Spans {
     pub(super) fn step(&self, index: usize, draft: &Draft) -> Step {
         let (mut input, output) = (self.operand(draft.input), self.operand(draft.output));
         let mut op = draft.op;
-        if let (Op::Add { other, .. }, Some(place)) = (&mut op, draft.other) {
-            *other = self.operand(place);
+        if let (Op::Binary { other, swapped, .. }, Some(place)) = (&mut op, draft.other) {
+            let mut second = self.operand(place);
             if self.swapped[index] {
-                std::mem::swap(&mut input, other);
+                std::mem::swap(&mut input, &mut second);
+                *swapped = !*swapped;
             }
+            *other = Source::Arena(second);
         }
         Step { input, output, op }
     }
@@ -61,13 +63,14 @@ pub(super) fn scratch(steps: &[Step]) -> u32 {
         | Op::MaxPool(_)
         | Op::AveragePool { .. }
         | Op::GlobalAveragePool
-        | Op::Add { .. }
+        | Op::Binary { .. }
         | Op::ScaleShift { .. }
         | Op::Activate(_)
-        | Op::Sigmoid
+        | Op::Apply(_)
         | Op::Softmax
-        | Op::CopyChannels { .. }
-        | Op::ToPlanar => 0,
+        | Op::CopyInto { .. }
+        | Op::Rearrange(_)
+        | Op::Pad { .. } => 0,
     };
     steps.iter().map(of_step).max().unwrap_or(0).next_multiple_of(64)
 }

@@ -46,12 +46,12 @@ fn span(operand: Operand) -> (u32, u64) {
 }
 
 fn read(step: &Step) -> impl Iterator<Item = Operand> {
-    let other = if let Op::Add { other, .. } = step.op { Some(other) } else { None };
+    let other = if let Op::Binary { other, .. } = step.op { other.map() } else { None };
     std::iter::once(step.input).chain(other)
 }
 
 /// Whether nothing of the output is there before. Concatenation fills it operand by operand, the
-/// first channels first.
+/// first corner first.
 fn begins_output(step: &Step) -> bool {
-    !matches!(step.op, Op::CopyChannels { at } if at > 0)
+    !matches!(step.op, Op::CopyInto { at } if at != [0; 3])
 }

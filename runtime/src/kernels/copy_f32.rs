@@ -1,7 +1,11 @@
-//! Contract of the copies that move channels: memory-bound, so there is one implementation.
+//! Contract of the steps that only move values: memory-bound, so there is one implementation of each.
 
-use super::axis::nonzero;
-use crate::dims::Dims;
+mod into;
+mod pad;
+mod rearrange;
+
+use crate::dims::{Dims, Pad};
+use crate::step::{PadMode, View};
 use core::ops::Range;
 
 /// Name of the one implementation.
@@ -9,56 +13,56 @@ pub const NAME: &str = "copy_f32_portable";
 
 /// What is copied where.
 #[derive(Clone, Copy, Debug)]
-enum Copy {
-    /// Pixel by pixel into channels `at ..` of `channels` output channels.
-    Channels { at: usize, channels: usize },
-    /// Channel by channel into planes.
-    Planar,
+enum Copy<'a> {
+    Into(into::Args<'a>),
+    Rearrange(rearrange::Args<'a>),
+    Pad(pad::Args<'a>),
 }
 
 /// One copy with its input, bounds proved.
 #[derive(Clone, Copy, Debug)]
 pub struct Args<'a> {
-    copy: Copy,
-    /// Output rows, or planes.
+    copy: Copy<'a>,
+    /// Rows of the output, or what the copy cuts instead: runs of a view.
     rows: usize,
-    /// Values of an output row, or plane.
+    /// Values in one of them.
     row: usize,
-    input: (usize, usize),
-    x: &'a [f32],
 }
 
 impl<'a> Args<'a> {
-    /// Writes the channels of `x` to channels `at ..` of an output of `channels` channels and
-    /// leaves the others as they are.
+    /// Writes `x` to the box of the output that begins at row, column and channel `at`, and leaves
+    /// the values around it.
     ///
-    /// `None` when a dimension is zero, the channels do not fit, or `x` is not as long as its dims say.
-    pub fn channels(at: u32, channels: u32, input: Dims, x: &'a [f32]) -> Option<Self> {
-        let fits = input.c <= channels.checked_sub(at)? && x.len() == input.elements()?;
-        let (at, channels) = (usize::try_from(at).ok()?, nonzero(channels)?);
-        let (rows, w) = (nonzero(input.h)?, nonzero(input.w)?);
-        let copy = Copy::Channels { at, channels };
-        let row = w.checked_mul(channels)?;
-        fits.then_some(Self { copy, rows, row, input: (w, nonzero(input.c)?), x })
+    /// `None` when a dimension is zero, the box ends outside the output, or `x` is not as long as
+    /// its dims say.
+    pub fn into(at: [u32; 3], input: Dims, output: Dims, x: &'a [f32]) -> Option<Self> {
+        let copy = Copy::Into(into::Args::new(at, input, output, x)?);
+        Self::new(copy, usize::try_from(output.h).ok()?, output.row()?)
     }
 
-    /// Writes all values of channel 0, then those of channel 1, ...: a "row" of the output is the
-    /// plane of one channel.
+    /// Writes the values that `view` shows of `x`, one behind the other.
     ///
-    /// `None` when a dimension is zero, or `x` is not as long as its dims say.
-    pub fn planar(input: Dims, x: &'a [f32]) -> Option<Self> {
-        let (h, w, c) = (nonzero(input.h)?, nonzero(input.w)?, nonzero(input.c)?);
-        let fits = x.len() == input.elements()?;
-        fits.then_some(Self {
-            copy: Copy::Planar,
-            rows: c,
-            row: h.checked_mul(w)?,
-            input: (w, c),
-            x,
-        })
+    /// `None` when an axis is empty or a value lies outside `x`.
+    pub fn rearrange(view: &View, x: &'a [f32]) -> Option<Self> {
+        let args = rearrange::Args::new(view, x)?;
+        let (runs, run) = (args.runs(), args.run());
+        Self::new(Copy::Rearrange(args), runs, run)
     }
 
-    /// Number of output rows, or planes.
+    /// Writes `x` with rows and columns around it.
+    ///
+    /// `None` when a dimension is zero, the output is another one, the mode cannot fill the padding,
+    /// or `x` is not as long as its dims say.
+    pub fn pad(pad: &Pad, mode: PadMode, input: Dims, output: Dims, x: &'a [f32]) -> Option<Self> {
+        let copy = Copy::Pad(pad::Args::new(pad, mode, input, output, x)?);
+        Self::new(copy, usize::try_from(output.h).ok()?, output.row()?)
+    }
+
+    fn new(copy: Copy<'a>, rows: usize, row: usize) -> Option<Self> {
+        (rows > 0 && row > 0).then_some(Self { copy, rows, row })
+    }
+
+    /// Number of output rows, or runs.
     pub fn rows(&self) -> usize {
         self.rows
     }
@@ -76,43 +80,15 @@ pub fn run(args: &Args<'_>, rows: Range<usize>, y: &mut [f32]) -> Option<()> {
     if rows.end > args.rows || y.len() != rows.len().checked_mul(args.row)? {
         return None;
     }
-    match args.copy {
-        Copy::Channels { at, channels } => copy_channels(args, rows.start, y, at, channels),
-        Copy::Planar => copy_planes(args, rows, y),
+    match &args.copy {
+        Copy::Into(copy) => copy.write(rows, y),
+        Copy::Rearrange(copy) => copy.write(rows, y),
+        Copy::Pad(copy) => copy.write(rows, y),
     }
 }
 
-fn copy_channels(
-    args: &Args<'_>,
-    first: usize,
-    y: &mut [f32],
-    at: usize,
-    channels: usize,
-) -> Option<()> {
-    let (w, c) = args.input;
-    let mut x = args.x.get(first.checked_mul(w)?.checked_mul(c)?..)?;
-    let mut rest = y;
-    while let Some((pixel, after)) = rest.split_at_mut_checked(channels) {
-        let (values, later) = x.split_at_checked(c)?;
-        pixel.get_mut(at..)?.iter_mut().zip(values).for_each(|(to, from)| *to = *from);
-        (rest, x) = (after, later);
-        if rest.is_empty() {
-            break;
-        }
-    }
-    Some(())
-}
-
-fn copy_planes(args: &Args<'_>, planes: Range<usize>, y: &mut [f32]) -> Option<()> {
-    let mut rest = y;
-    for channel in planes {
-        let (plane, after) = rest.split_at_mut_checked(args.row)?;
-        let mut x = args.x.get(channel..)?;
-        for to in plane {
-            *to = *x.first()?;
-            x = x.get(args.input.1..).unwrap_or(&[]);
-        }
-        rest = after;
-    }
-    Some(())
+/// Copies as many values as both have.
+#[inline(always)]
+fn copy(from: &[f32], to: &mut [f32]) {
+    to.iter_mut().zip(from).for_each(|(to, from)| *to = *from);
 }

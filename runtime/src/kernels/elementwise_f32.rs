@@ -1,17 +1,21 @@
 //! Contract of the f32 element-wise kernels: one value in, one value out, in place or not.
 //!
 //! `y = act(op(x))` with the operations of [`Operation`]. Softmax works on the channels of each
-//! pixel: `exp(x - max) / sum exp(x - max)`, with `exp` of the `libm` crate (so has the sigmoid), so
-//! that results do not depend on the platform. All kernels give the same bits.
+//! pixel: `exp(x - max) / sum exp(x - max)`. All kernels give the same bits.
 //!
-//! All maps are NHWC and of one shape; per-channel operands are `[c]`. A kernel computes a band of
-//! rows; where there is no `x`, the values are those that `y` holds.
+//! Input and output are NHWC and of one shape; per-channel operands are `[c]`, the second operand
+//! of a pairing may be repeated along any axis. A kernel computes a band of rows; where there is
+//! no `x`, the values are those that `y` holds.
+
+mod binary;
+mod function;
 
 use super::activation::activate;
 use super::axis::nonzero;
 use super::contract::{self, Contract, Kernel, Loops, Operands};
 use crate::dims::Dims;
-use crate::step::Activation;
+use crate::step::{Activation, Function};
+pub use binary::Pairing;
 use core::ops::Range;
 
 /// Bands start at multiples of this many rows.
@@ -22,11 +26,8 @@ pub const ROW_QUANTUM: usize = 1;
 pub enum Operation<'a> {
     /// Nothing.
     Identity,
-    /// `x + other`.
-    Add {
-        /// Second summand, a whole map.
-        other: &'a [f32],
-    },
+    /// A function of each value and another one.
+    Pair(Pairing<'a>),
     /// `x * scale[c] + shift[c]`.
     ScaleShift {
         /// Factors.
@@ -34,8 +35,8 @@ pub enum Operation<'a> {
         /// Summands.
         shift: &'a [f32],
     },
-    /// `1 / (1 + exp(-x))`.
-    Sigmoid,
+    /// A function of each value.
+    Apply(Function),
     /// Over the channels of each pixel.
     Softmax,
 }
@@ -65,11 +66,11 @@ impl<'a> Args<'a> {
     ) -> Option<Self> {
         let (elements, channels) = (dims.elements()?, nonzero(dims.c)?);
         let operands_fit = match operation {
-            Operation::Add { other } => other.len() == elements,
+            Operation::Pair(pairing) => pairing.fits(dims),
             Operation::ScaleShift { scale, shift } => {
                 (scale.len(), shift.len()) == (channels, channels)
             }
-            Operation::Identity | Operation::Sigmoid | Operation::Softmax => true,
+            Operation::Identity | Operation::Apply(_) | Operation::Softmax => true,
         };
         let slopes_fit =
             !matches!(activation, Activation::PRelu { .. }) || slopes.len() == channels;
@@ -143,15 +144,13 @@ fn compute_rows(args: &Args<'_>, rows: Range<usize>, y: &mut [f32]) {
 fn operate(args: &Args<'_>, row: usize, y: &mut [f32]) {
     match args.operation {
         Operation::Identity => {}
-        Operation::Add { other } => {
-            y.iter_mut().zip(row_of(other, row, args.row)).for_each(|(y, other)| *y += other);
-        }
+        Operation::Pair(pairing) => pairing.combine(row, args.channels, y),
         Operation::ScaleShift { scale, shift } => for_pixels(y, args.channels, |pixel| {
             for ((y, scale), shift) in pixel.iter_mut().zip(scale).zip(shift) {
                 *y = *y * scale + shift;
             }
         }),
-        Operation::Sigmoid => y.iter_mut().for_each(|y| *y = 1.0 / (1.0 + libm::expf(-*y))),
+        Operation::Apply(function) => function::apply(function, y),
         Operation::Softmax => for_pixels(y, args.channels, softmax),
     }
 }
@@ -160,7 +159,7 @@ fn softmax(pixel: &mut [f32]) {
     let max = pixel.iter().fold(f32::NEG_INFINITY, |max, &x| if x > max { x } else { max });
     let mut sum = 0.0;
     for x in pixel.iter_mut() {
-        *x = libm::expf(*x - max);
+        *x = function::exp(*x - max);
         sum += *x;
     }
     pixel.iter_mut().for_each(|x| *x /= sum);
@@ -173,7 +172,7 @@ fn row_of(map: &[f32], row: usize, len: usize) -> &[f32] {
 }
 
 #[inline(always)]
-fn for_pixels(row: &mut [f32], channels: usize, f: impl Fn(&mut [f32])) {
+fn for_pixels(row: &mut [f32], channels: usize, mut f: impl FnMut(&mut [f32])) {
     let mut rest = row;
     while let Some((pixel, after)) = rest.split_at_mut_checked(channels) {
         if pixel.is_empty() {

@@ -6,11 +6,13 @@
 //! Not proved: that a value read was written before. An unwritten value is an arbitrary f32,
 //! which every operation takes.
 
+mod arrange;
+
 use super::{ALIGN, Header};
 use crate::dims::{Dims, Window};
 use crate::kernels::{conv_f32, depthwise_f32, linear_f32};
 use crate::span::Span;
-use crate::step::{Activation, Border, Conv, Layout, Linear, Op, Operand, Step};
+use crate::step::{Activation, Border, Conv, Function, Layout, Linear, Op, Operand, Source, Step};
 
 /// What a span of a step is for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -19,7 +21,7 @@ pub enum Role {
     Input,
     /// The step's output.
     Output,
-    /// Second summand.
+    /// Second operand.
     Other,
     /// Packed weights.
     Weights,
@@ -71,10 +73,16 @@ pub enum StepFault {
         /// The right one.
         expected: Dims,
     },
-    /// The summands differ in shape.
-    SummandShape,
-    /// Copied channels that the output does not have.
-    Channels,
+    /// An axis of the second operand has neither the input's length nor 1.
+    Broadcast,
+    /// A box of the output that ends outside it.
+    Box,
+    /// A view that reads outside its input, or has not as many values as the output.
+    View,
+    /// More padding than the mode can fill, or padding that is no number.
+    Pad,
+    /// A parameter of a function that is no finite number.
+    Function,
     /// A window that cannot be, or does not fit.
     Window,
     /// Groups that do not divide the channels, or that the layout cannot have.
@@ -135,8 +143,8 @@ impl Bounds {
             Op::Linear(linear) => self.linear(linear, input, step.output.dims),
             Op::MaxPool(window) | Op::AveragePool { window, .. } => slide(window, input, input.c),
             Op::GlobalAveragePool => Ok(Dims::vector(input.c)),
-            Op::Add { other, activation } => {
-                self.summand(other, step)?;
+            Op::Binary { other, activation, .. } => {
+                self.second(other, step)?;
                 self.activation(activation, channels(input.c)).map(|()| input)
             }
             Op::ScaleShift { scale, shift, activation } => {
@@ -147,16 +155,11 @@ impl Bounds {
             Op::Activate(activation) => {
                 self.activation(activation, channels(input.c)).map(|()| input)
             }
-            Op::Sigmoid | Op::Softmax => Ok(input),
-            Op::CopyChannels { at } => {
-                let room = step.output.dims.c.checked_sub(*at).ok_or(StepFault::Channels)?;
-                let fits = input.c <= room;
-                fits.then_some(Dims { c: step.output.dims.c, ..input }).ok_or(StepFault::Channels)
-            }
-            Op::ToPlanar => {
-                let count = input.elements().and_then(|count| u32::try_from(count).ok());
-                count.map(Dims::vector).ok_or(StepFault::Empty { role: Role::Output })
-            }
+            Op::Apply(function) => check_function(*function).map(|()| input),
+            Op::Softmax => Ok(input),
+            Op::CopyInto { at } => arrange::copy_into(*at, input, step.output.dims),
+            Op::Rearrange(view) => arrange::rearrange(view, input, step.output.dims),
+            Op::Pad { pad, mode } => arrange::pad(pad, *mode, input),
         }
     }
 
@@ -186,15 +189,24 @@ impl Bounds {
         Ok(Dims::vector(output.c))
     }
 
-    fn summand(&self, other: &Operand, step: &Step) -> Result<(), StepFault> {
-        self.operand(other, Role::Other)?;
-        if other.dims != step.input.dims {
-            return Err(StepFault::SummandShape);
+    /// The second operand of a step, repeated where it is shorter than the input.
+    fn second(&self, other: &Source, step: &Step) -> Result<(), StepFault> {
+        match other {
+            Source::Arena(map) => {
+                self.operand(map, Role::Other)?;
+                if step.output.span.overlaps(map.span) {
+                    return Err(StepFault::Overlap { role: Role::Other });
+                }
+            }
+            Source::Weights { span, dims } => {
+                let len = dims.elements().filter(|&elements| elements > 0);
+                self.weights(*span, Role::Other, len)?;
+            }
         }
-        if step.output.span.overlaps(other.span) {
-            return Err(StepFault::Overlap { role: Role::Other });
-        }
-        Ok(())
+        let (own, input) = (other.dims(), step.input.dims);
+        let repeats = |own: u32, len: u32| own == len || own == 1;
+        let fits = repeats(own.h, input.h) && repeats(own.w, input.w) && repeats(own.c, input.c);
+        if fits { Ok(()) } else { Err(StepFault::Broadcast) }
     }
 
     /// A feature map: aligned, in the arena, as long as its dims demand.
@@ -235,6 +247,15 @@ fn check_span(span: Span, role: Role, expected: usize, room: usize) -> Result<()
         return Err(StepFault::OutOfBounds { role });
     }
     Ok(())
+}
+
+fn check_function(function: Function) -> Result<(), StepFault> {
+    let finite = match function {
+        Function::HardSigmoid { alpha, beta } => alpha.is_finite() && beta.is_finite(),
+        Function::Elu { alpha } => alpha.is_finite(),
+        _ => true,
+    };
+    if finite { Ok(()) } else { Err(StepFault::Function) }
 }
 
 fn check_border(conv: &Conv, output: Dims) -> Result<(), StepFault> {

@@ -9,7 +9,8 @@ pub const MAX_RANK: usize = 5;
 /// An input or output: its name and shape in ONNX, and where it lies in the arena.
 ///
 /// The values lie there in NHWC order. A shape `[1, C, H, W]` has `dims` `{ h: H, w: W, c: C }`;
-/// of other shapes only the number of values is fixed, and their order is that of ONNX.
+/// of other shapes, batches too, only the number of values is fixed, and their order is that of
+/// ONNX.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Port<'a> {
     /// Name of the graph input or output in ONNX; not empty, no control characters.

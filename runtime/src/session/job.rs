@@ -5,13 +5,13 @@ use crate::arena::Cut;
 use crate::dims::{Dims, Window};
 use crate::kernels::{
     Kernels, conv_f32, copy_f32, depthwise_f32,
-    elementwise_f32::{self, Operation},
+    elementwise_f32::{self, Operation, Pairing},
     linear_f32,
     pool_f32::{self, Pool},
 };
 use crate::model::{Model, macs};
 use crate::span::Span;
-use crate::step::{Activation, Conv, Layout, Linear, Op, Step};
+use crate::step::{Activation, Binary, Conv, Layout, Linear, Op, Source, Step};
 use core::ops::Range;
 
 /// The feature maps, but for the bytes of one output.
@@ -57,7 +57,7 @@ enum Args<'a> {
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Job<'a> {
     args: Args<'a>,
-    /// Rows of the output, or what the contract cuts instead: panels, planes.
+    /// Rows of the output, or what the contract cuts instead: panels, runs.
     rows: usize,
     /// Values in one of them.
     pub(super) row_len: usize,
@@ -125,9 +125,9 @@ impl<'a> Args<'a> {
                 let pool = Pool::Average { count_include_pad: false };
                 Self::pool(pool, &whole_picture(input), step, maps)
             }
-            Op::Add { other, activation } => {
-                let operation = Operation::Add { other: maps.read(other.span)? };
-                Self::elementwise(operation, *activation, step, model, maps)
+            Op::Binary { function, other, swapped, activation } => {
+                let pairing = pairing(*function, other, *swapped, model, maps)?;
+                Self::elementwise(Operation::Pair(pairing), *activation, step, model, maps)
             }
             Op::ScaleShift { scale, shift, activation } => {
                 let (scale, shift) = (model.weights_f32(*scale), model.weights_f32(*shift));
@@ -137,16 +137,18 @@ impl<'a> Args<'a> {
             Op::Activate(activation) => {
                 Self::elementwise(Operation::Identity, *activation, step, model, maps)
             }
-            Op::Sigmoid => {
-                Self::elementwise(Operation::Sigmoid, Activation::None, step, model, maps)
+            Op::Apply(function) => {
+                let operation = Operation::Apply(*function);
+                Self::elementwise(operation, Activation::None, step, model, maps)
             }
             Op::Softmax => {
                 Self::elementwise(Operation::Softmax, Activation::None, step, model, maps)
             }
-            Op::CopyChannels { at } => {
-                copy_f32::Args::channels(*at, output.c, input, x()?).map(Self::Copy)
+            Op::CopyInto { at } => copy_f32::Args::into(*at, input, output, x()?).map(Self::Copy),
+            Op::Rearrange(view) => copy_f32::Args::rearrange(view, x()?).map(Self::Copy),
+            Op::Pad { pad, mode } => {
+                copy_f32::Args::pad(pad, *mode, input, output, x()?).map(Self::Copy)
             }
-            Op::ToPlanar => copy_f32::Args::planar(input, x()?).map(Self::Copy),
         }
     }
 
@@ -208,6 +210,20 @@ impl<'a> Args<'a> {
             Self::Copy(args) => (args.rows(), args.output_row(), 1),
         })
     }
+}
+
+fn pairing<'a>(
+    function: Binary,
+    other: &Source,
+    swapped: bool,
+    model: &Model<'a>,
+    maps: Maps<'a>,
+) -> Option<Pairing<'a>> {
+    let values = match other {
+        Source::Arena(map) => maps.read(map.span)?,
+        Source::Weights { span, .. } => model.weights_f32(*span),
+    };
+    Some(Pairing { function, swapped, other: values, dims: other.dims() })
 }
 
 /// The slopes of a PReLU; other activations have none.

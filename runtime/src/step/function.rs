@@ -23,7 +23,7 @@ pub enum Function {
         /// Value at 0; finite.
         beta: f32,
     },
-    /// `x * max(0, min(1, x / 6 + 1 / 2))` (Howard et al., "Searching for MobileNetV3", 2019).
+    /// `x * max(0, min(1, x / 6 + 1 / 2))` (Howard et al., "Searching for `MobileNetV3`", 2019).
     HardSwish,
     /// `x * sigmoid(x)`, also called Swish.
     Silu,

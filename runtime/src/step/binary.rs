@@ -1,0 +1,74 @@
+//! [`Binary`] and [`Source`]: functions of two values, and where the second one comes from.
+
+use super::Operand;
+use crate::dims::Dims;
+use crate::span::Span;
+use serde::{Deserialize, Serialize};
+
+/// A function of two values, applied element by element. Computed in f32.
+///
+/// Append variants only: postcard numbers them.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Binary {
+    /// `a + b`.
+    Add,
+    /// `a - b`.
+    Sub,
+    /// `a * b`.
+    Mul,
+    /// `a / b`.
+    Div,
+    /// `b < a ? b : a`.
+    Min,
+    /// `b > a ? b : a`.
+    Max,
+    /// `a` to the power `b`; NaN for negative `a` unless `b` is a whole number.
+    Pow,
+}
+
+impl Binary {
+    /// Name in reports and profiles.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Add => "add",
+            Self::Sub => "sub",
+            Self::Mul => "mul",
+            Self::Div => "div",
+            Self::Min => "min",
+            Self::Max => "max",
+            Self::Pow => "pow",
+        }
+    }
+}
+
+/// The second operand of a step: of each axis it has the input's length, or 1 and is repeated.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Source {
+    /// Computed by an earlier step.
+    Arena(Operand),
+    /// Constant, NHWC.
+    Weights {
+        /// f32 in the weights section, `span.len == h * w * c * 4`.
+        span: Span,
+        /// Shape.
+        dims: Dims,
+    },
+}
+
+impl Source {
+    /// Shape.
+    pub fn dims(&self) -> Dims {
+        match self {
+            Self::Arena(operand) => operand.dims,
+            Self::Weights { dims, .. } => *dims,
+        }
+    }
+
+    /// The feature map, if it is one.
+    pub fn map(&self) -> Option<Operand> {
+        match self {
+            Self::Arena(operand) => Some(*operand),
+            Self::Weights { .. } => None,
+        }
+    }
+}
