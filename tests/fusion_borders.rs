@@ -166,3 +166,15 @@ fn rounding_of_the_value_that_a_bias_is_padded_with_makes_no_border_classes() {
     assert_eq!(classes(&bias_padded(f32::next_up)), 1);
     assert_eq!(classes(&bias_padded(|bias| bias * 1.0001)), 9);
 }
+
+#[test]
+fn a_crop_that_takes_a_padding_away_leaves_no_border() {
+    let (mut net, x) = Builder::new(7, 3, [8, 7]);
+    let padded = net.pad(x, 1, 0.75);
+    let same = net.crop(padded, 1, 1);
+    let scaled = net.batch_norm(same);
+    let y = net.conv_bn(scaled, Layer::of(4, 3, 1, 1));
+    let result = fused(&net.finish(&[y]));
+    assert_eq!(ops(&result.graph), ["conv3x3s1p1"]);
+    assert_eq!(result.regions[0].bias_vectors, 9, "of the shift before the convolution");
+}

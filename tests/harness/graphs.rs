@@ -2,7 +2,7 @@
 
 use crate::rng::Random;
 use unbraid_converter::graph::{
-    Activation, Conv, Graph, Hw, Node, Op, Pad, PadMode, ValueId, Window,
+    Activation, Conv, Function, Graph, Hw, Node, Op, Pad, PadMode, ValueId, Window,
 };
 use unbraid_converter::reference;
 use unbraid_converter::tensor::Tensor;
@@ -277,7 +277,7 @@ pub fn random_affine(seed: u64) -> Graph {
 
 fn random_node(net: &mut Builder, x: ValueId, values: &[ValueId]) -> ValueId {
     let add = Op::Add { activation: Activation::None };
-    match net.random.bits() % 13 {
+    match net.random.bits() % 18 {
         0..=2 => random_layer(net, x),
         3 | 4 => {
             let mut layer = Layer::of(net.random.pick(&[2, 4]), 1, 1, net.random.pick(&[1, 2]));
@@ -305,13 +305,49 @@ fn random_node(net: &mut Builder, x: ValueId, values: &[ValueId]) -> ValueId {
         }
         11 if net.channels(x) <= 4 => net.concat(&[x, x]),
         11 => net.relu(x),
+        12 | 13 => random_view(net, x),
+        14 => {
+            let mode = net.random.pick(&[PadMode::Reflect, PadMode::Edge, PadMode::Wrap]);
+            if smallest_side(net, x) > 1 { net.pad_mode(x, 1, mode) } else { net.relu(x) }
+        }
+        15 => {
+            let shape = net.graph.shape(x).to_vec();
+            net.node(Op::Unary(Function::Neg), vec![x], &shape)
+        }
         _ => net.batch_norm(x),
+    }
+}
+
+fn smallest_side(net: &Builder, x: ValueId) -> usize {
+    net.graph.shape(x)[2].min(net.graph.shape(x)[3])
+}
+
+/// A part of the picture, some of its channels, or a dense layer on all of it.
+fn random_view(net: &mut Builder, x: ValueId) -> ValueId {
+    let shape = net.graph.shape(x).to_vec();
+    let (channels, pixels) = (shape[1], shape[2] * shape[3]);
+    match net.random.bits() % 3 {
+        0 if smallest_side(net, x) > 4 => {
+            let (rows, columns) = net.random.pick(&[(1, 1), (0, 1), (1, 0)]);
+            net.crop(x, rows, columns)
+        }
+        1 if channels > 2 => {
+            let first = net.random.pick(&[0, 1, 2]);
+            net.channels_from(x, first, 2)
+        }
+        _ if channels * pixels > 300 => net.batch_norm(x),
+        _ => {
+            let flat = net.reshape(x, &[1, channels * pixels, 1, 1]);
+            let groups = net.random.pick(&[1, 2]);
+            let dense = net.conv(flat, Layer::of(2 * pixels, 1, 1, groups).biased());
+            net.reshape(dense, &[1, 2, shape[2], shape[3]])
+        }
     }
 }
 
 /// A convolution of several taps; on small pictures a 1x1.
 fn random_layer(net: &mut Builder, x: ValueId) -> ValueId {
-    let smallest = net.graph.shape(x)[2].min(net.graph.shape(x)[3]);
+    let smallest = smallest_side(net, x);
     let random = &mut net.random;
     let (k, pad) = random.pick(&[(3, 1), (3, 1), (3, 0), (1, 1), (2, 0), (3, 2)]);
     let mut layer = Layer::of(random.pick(&[2, 4]), k, 1, random.pick(&[1, 2])).padded(pad);

@@ -270,7 +270,9 @@ impl Form {
             biased: outer.biased || inner.biased,
             border: composed_border(outer, inner),
         };
-        form.bounded()
+        // A crop may have taken away all pixels that saw the border.
+        let border = form.border.filter(|_| form.padded());
+        Self { border, ..form }.bounded()
     }
 
     /// Form of a sum of two maps of one picture (R2, R3, R4, R8).

@@ -77,7 +77,7 @@ impl KernelMap {
         } else {
             product(&form, &outer, &inner)
         };
-        Ok(Self { form, kernel, bias, border })
+        Ok(Self { form, kernel, bias, border: form.border.and(border) })
     }
 
     /// `self + sign * other`, both maps of one picture.
