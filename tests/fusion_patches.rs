@@ -4,8 +4,9 @@
 use unbraid_converter::fuse::form::{Axis, Form};
 use unbraid_converter::fuse::kernel_map::KernelMap;
 use unbraid_converter::fuse::{FuseMode, Fused, Reason, fuse};
-use unbraid_converter::graph::{Graph, Hw, Op, ValueId, Window};
-use unbraid_tests::graphs::{Builder, Layer, difference, square, values};
+use unbraid_converter::graph::{Activation, Graph, Hw, Op, ValueId, Window};
+use unbraid_converter::tensor::Tensor;
+use unbraid_tests::graphs::{Builder, Layer, RELU, difference, square, values};
 use unbraid_tests::rng::Random;
 
 /// Fuses, and checks that the function is kept and every region proved.
@@ -216,6 +217,23 @@ fn batch_norm_before_a_global_average_folds_into_the_classifier() {
         let result = fused(&net.finish(&[y]));
         let pool = if windowed { "AveragePool" } else { "GlobalAveragePool" };
         assert_eq!(ops(&result.graph), ["Relu", pool, "Reshape", "Gemm [10, 6]"]);
+    }
+}
+
+#[test]
+fn an_activation_behind_views_moves_into_the_layer_before_them() {
+    let slopes = Activation::PRelu { slope: Tensor::vector(vec![0.1, 0.2, 0.3]) };
+    let left = [(RELU, vec!["Reshape", "Gemm [12, 12]", "Reshape", "Transpose"]), {
+        (slopes, vec!["Reshape", "Gemm [12, 12]", "Reshape", "Transpose", "PRelu"])
+    }];
+    for (activation, expected) in left {
+        let (mut net, x) = Builder::new(7, 3, [2, 2]);
+        let flat = net.reshape(x, &[1, 12]);
+        let dense = net.linear(flat, 12);
+        let shown = net.reshape(dense, &[1, 2, 3, 2]);
+        let turned = net.node(Op::Transpose { perm: vec![0, 2, 1, 3] }, vec![shown], &[1, 3, 2, 2]);
+        let y = net.node(Op::Activation(activation), vec![turned], &[1, 3, 2, 2]);
+        assert_eq!(ops(&fused(&net.finish(&[y])).graph), expected);
     }
 }
 

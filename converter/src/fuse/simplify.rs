@@ -1,4 +1,5 @@
-//! What needs no algebra: identities, padding before pools, activations, and what nobody reads.
+//! What needs no kernel: identities, padding before pools, scales before averages, reshapes,
+//! activations, and what nobody reads.
 
 use super::form::Form;
 use super::node_map::{Role, form_of};
@@ -146,27 +147,38 @@ pub(super) fn merge_reshapes(graph: &mut Graph) {
     drop_unread(graph);
 }
 
-/// Moves activations into the convolution, dense layer or sum before them, if nobody else reads it.
+/// Moves activations into the convolution, dense layer or sum before them, if nobody else reads it;
+/// where every channel has the same activation, also across reshapes and transpositions.
 pub(super) fn fuse_activations(graph: &mut Graph) {
     let (producers, consumers) = (graph.producers(), graph.consumers());
     let mut gone = HashSet::new();
     for index in 0..graph.nodes.len() {
-        let Op::Activation(activation) = &graph.nodes[index].op else { continue };
+        let Op::Activation(activation) = graph.nodes[index].op.clone() else { continue };
+        let alone = |id: ValueId| {
+            let alone = consumers[id.index()].len() == 1 && !graph.outputs.contains(&id);
+            producers[id.index()].filter(|_| alone)
+        };
         let (operand, output) = (graph.nodes[index].inputs[0], graph.nodes[index].output);
-        let Some(before) = producers[operand.index()] else { continue };
-        if consumers[operand.index()].len() > 1 || graph.outputs.contains(&operand) {
-            continue;
+        let Some(last) = alone(operand) else { continue };
+        let mut before = Some(last);
+        while let Some(view) = before.filter(|&k| moves_only(&graph.nodes[k].op)) {
+            let uniform = !matches!(activation, Activation::PRelu { .. });
+            before = alone(graph.nodes[view].inputs[0]).filter(|_| uniform);
         }
-        let activation = activation.clone();
-        let node = &mut graph.nodes[before];
-        if let Some(none @ Activation::None) = activation_of(node) {
+        let Some(before) = before else { continue };
+        if let Some(none @ Activation::None) = activation_of(&mut graph.nodes[before]) {
             *none = activation;
-            node.output = output;
+            graph.nodes[last].output = output;
             gone.insert(index);
         }
     }
     let mut index = 0..;
     graph.nodes.retain(|_| !gone.contains(&index.next().expect("endless")));
+}
+
+/// Whether an operation gives every number that it reads, each once.
+fn moves_only(op: &Op) -> bool {
+    matches!(op, Op::Reshape | Op::Transpose { .. })
 }
 
 fn activation_of(node: &mut Node) -> Option<&mut Activation> {
