@@ -1,5 +1,5 @@
-//! Patch maps: convolutions merge into the dense layer that reads the same patch, exactly and at its
-//! border, and only where that is free.
+//! What reshapes and transpositions lead to. Patch maps: convolutions merge into the dense layer that
+//! reads the same patch, exactly and at its border, and only where that is free. Channel shuffles.
 
 use unbraid_converter::fuse::form::{Axis, Form};
 use unbraid_converter::fuse::kernel_map::KernelMap;
@@ -174,14 +174,24 @@ fn a_convolution_between_reshapes_stays_a_convolution() {
     let (mut net, x) = patches.cut(3);
     let y = net.conv_bn(x, Layer::of(3, 3, 1, 1));
     let flat = net.reshape(y, &[2, 48]);
-    let shown = net.reshape(flat, &patches.shape(3));
-    let normal = net.batch_norm(shown);
+    let normal = net.batch_norm(flat);
     let out = net.reshape(normal, &[1, 6, 4, 4]);
     let result = fused(&net.finish(&[out]));
     assert_eq!(
         ops(&result.graph),
-        ["Reshape", "Conv [3, 3, 3, 3] g1", "BatchNormalization", "Reshape"]
+        ["Reshape", "Conv [3, 3, 3, 3] g1", "Reshape", "BatchNormalization", "Reshape"]
     );
+}
+
+#[test]
+fn reshapes_there_and_back_keep_nothing_apart() {
+    let (mut net, x) = Builder::new(3, 3, [4, 4]);
+    let y = net.conv_bn(x, Layer::of(3, 3, 1, 1));
+    let flat = net.reshape(y, &[1, 48]);
+    let shown = net.reshape(flat, &[1, 3, 4, 4]);
+    let normal = net.batch_norm(shown);
+    let result = fused(&net.finish(&[normal]));
+    assert_eq!(ops(&result.graph), ["Conv [3, 3, 3, 3] g1"]);
 }
 
 #[test]
@@ -218,6 +228,65 @@ fn batch_norm_before_a_global_average_folds_into_the_classifier() {
         let pool = if windowed { "AveragePool" } else { "GlobalAveragePool" };
         assert_eq!(ops(&result.graph), ["Relu", pool, "Reshape", "Gemm [10, 6]"]);
     }
+}
+
+#[test]
+fn crops_and_choices_of_channels_unfold_too() {
+    let patches = Patches { rows: 3, inputs: 4, outputs: 2, size: [5, 6], groups: 1 };
+    let (mut net, x) = patches.cut(8);
+    let dense = patches.dense(&mut net, x);
+    let dense = net.reshape(dense, &patches.shape(2));
+    let wide = net.conv_bn(x, Layer::of(2, 3, 1, 1).padded(2));
+    let wide = net.crop(wide, 1, 1);
+    let chosen = net.channels_from(x, 1, 2);
+    let y = net.sum(&[wide, chosen, dense]);
+    let result = fused(&net.finish(&[y]));
+    assert_eq!(ops(&result.graph), ["Reshape", &patches.merged(), "Reshape"]);
+}
+
+/// Channel `i * groups + k` of the result is channel `k * (channels / groups) + i`.
+fn shuffle(net: &mut Builder, x: ValueId, groups: usize) -> ValueId {
+    let [n, c, h, w] = net.graph.shape(x)[..] else { panic!("a picture") };
+    let split = net.reshape(x, &[n, groups, c / groups, h, w]);
+    let perm = vec![0, 2, 1, 3, 4];
+    let turned = net.node(Op::Transpose { perm }, vec![split], &[n, c / groups, groups, h, w]);
+    net.reshape(turned, &[n, c, h, w])
+}
+
+#[test]
+fn a_channel_shuffle_beside_a_dense_convolution_costs_nothing() {
+    for before in [false, true] {
+        let (mut net, x) = Builder::new(9, 6, [5, 5]);
+        let x = net.relu(x);
+        let x = if before { shuffle(&mut net, x, 3) } else { x };
+        let y = net.conv_bn(x, Layer::of(6, 3, 1, 1));
+        let y = if before { y } else { shuffle(&mut net, y, 2) };
+        let result = fused(&net.finish(&[y]));
+        assert_eq!(ops(&result.graph), ["Relu", "Conv [6, 6, 3, 3] g1"]);
+    }
+}
+
+#[test]
+fn a_channel_shuffle_between_grouped_convolutions_stays() {
+    let (mut net, x) = Builder::new(10, 6, [5, 5]);
+    let y = net.conv_bn(x, Layer::of(6, 1, 1, 3));
+    let y = shuffle(&mut net, y, 3);
+    let y = net.conv_bn(y, Layer::of(6, 3, 1, 6));
+    let result = fused(&net.finish(&[y]));
+    let (point, depthwise) = ("Conv [6, 2, 1, 1] g3", "Conv [6, 1, 3, 3] g6");
+    assert_eq!(ops(&result.graph), [point, "Reshape", "Transpose", "Reshape", depthwise]);
+}
+
+#[test]
+fn transpositions_of_axes_of_length_one_are_views() {
+    let (mut net, x) = Builder::new(11, 4, [3, 3]);
+    let split = net.reshape(x, &[1, 4, 1, 3, 1, 3]);
+    let perm = vec![0, 2, 4, 1, 3, 5];
+    let turned = net.node(Op::Transpose { perm }, vec![split], &[1, 1, 1, 4, 3, 3]);
+    let picture = net.reshape(turned, &[1, 4, 3, 3]);
+    let y = net.conv_bn(picture, Layer::of(4, 3, 1, 1));
+    let result = fused(&net.finish(&[y]));
+    assert_eq!(ops(&result.graph), ["Conv [4, 4, 3, 3] g1"]);
 }
 
 #[test]

@@ -215,6 +215,8 @@ pub enum Reason {
 pub fn fuse(mut graph: Graph, mode: FuseMode, progress: &mut dyn FnMut(Progress<'_>)) -> Fused {
     simplify::drop_unread(&mut graph);
     simplify::drop_identities(&mut graph);
+    simplify::reshape_by_transposing(&mut graph);
+    simplify::drop_round_trips(&mut graph);
     simplify::merge_pads_into_pools(&mut graph);
     simplify::move_scales_behind_averages(&mut graph);
     if mode != FuseMode::Off {
@@ -351,6 +353,7 @@ impl Work {
             }
         }
         centre::undo_centres(&mut self.graph);
+        simplify::drop_round_trips(&mut self.graph);
         simplify::merge_reshapes(&mut self.graph);
         simplify::fuse_activations(&mut self.graph);
         simplify::drop_unread(&mut self.graph);

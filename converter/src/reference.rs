@@ -93,7 +93,7 @@ pub fn run_values(
 /// those that are `wanted`.
 ///
 /// Pictures may have another size than in the graph, as long as no node among `nodes` reshapes or
-/// rearranges, and there may be another number of them, as long as reshapes keep axis 0.
+/// rearranges, and there may be another number of them, as long as both keep axis 0.
 ///
 /// # Errors
 /// [`ReferenceError::Missing`] when the nodes do not lead from `known` to `wanted`.
@@ -366,31 +366,37 @@ impl Operands<'_> {
         Ok(Array::new(vec![rows, o], y).expect("one value a row and output"))
     }
 
-    fn reshape(&self) -> Result<Array, ReferenceError> {
-        let x = self.get(0)?.into_array();
-        let mut shape = self.state.graph.shape(self.node.output).to_vec();
-        let known = self.state.graph.shape(self.node.inputs[0]);
-        let found = x.shape.clone();
+    /// Shape of the result as the graph has it, but with as many rows on axis 0 as operand 0 has.
+    fn shape_of_rows(&self, x: &Array) -> Vec<usize> {
+        let graph = self.state.graph;
+        let mut shape = graph.shape(self.node.output).to_vec();
+        let known = graph.shape(self.node.inputs[0]);
         if let (Some(to), Some(from), Some(&rows)) =
-            (shape.first_mut(), known.first(), found.first())
+            (shape.first_mut(), known.first(), x.shape.first())
             && to == from
         {
             *to = rows;
         }
+        shape
+    }
+
+    fn reshape(&self) -> Result<Array, ReferenceError> {
+        let x = self.get(0)?.into_array();
+        let (found, shape) = (x.shape.clone(), self.shape_of_rows(&x));
         Array::new(shape.clone(), x.values)
             .ok_or_else(|| self.error(format!("cannot reshape {found:?} to {shape:?}")))
     }
 
-    /// Operand 0 in another order. The shape follows from the graph: these operations are run at the
-    /// sizes of the graph only.
+    /// Operand 0 in another order. The shape follows from the graph: but for their number, rows are
+    /// rearranged at the sizes of the graph only.
     fn rearranged(&self) -> Result<Array, ReferenceError> {
         let x = self.get(0)?;
-        let shape = self.state.graph.shape(self.node.output);
-        let order = Rearrange::of(&self.node.op, &x.shape, shape);
+        let shape = self.shape_of_rows(&x);
+        let order = Rearrange::of(&self.node.op, &x.shape, &shape);
         let values = order.and_then(|order| {
             order.indices().map(|k| x.values.get(k).copied()).collect::<Option<Vec<f64>>>()
         });
-        let y = values.and_then(|values| Array::new(shape.to_vec(), values));
+        let y = values.and_then(|values| Array::new(shape.clone(), values));
         y.ok_or_else(|| self.error(format!("cannot rearrange {:?} to {shape:?}", x.shape)))
     }
 

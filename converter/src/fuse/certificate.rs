@@ -4,7 +4,7 @@
 //! that the algebra holds, and as the f32 kernel that is really written, which shows what rounding
 //! costs. Pixels whose window reaches over the edge are reported apart: that is where wrong fusions
 //! hide. One picture has odd and one has even sides, because strides treat them differently; where a
-//! reshape or slice fixes the size, both have that of the graph. Of several rows one is run: all are mapped
+//! view or slice fixes the size, both have that of the graph. Of several rows one is run: all are mapped
 //! alike.
 
 use super::Reason;
@@ -88,10 +88,12 @@ pub(super) fn certify(
     }
 }
 
-/// An odd and an even picture, large enough for pixels without border, unless a reshape or
+/// An odd and an even picture, large enough for pixels without border, unless a view or
 /// slice fixes the size.
 fn sizes(graph: &Graph, candidate: &Candidate) -> Vec<[usize; 2]> {
-    let sized = |&k: &usize| matches!(graph.nodes[k].op, Op::Reshape | Op::Slice { .. });
+    let sized = |&k: &usize| {
+        matches!(graph.nodes[k].op, Op::Reshape | Op::Transpose { .. } | Op::Slice { .. })
+    };
     let source = graph.shape(candidate.source);
     if source.len() != 4 || candidate.nodes.iter().any(sized) {
         return vec![Extent::of(source).pixels; 2];

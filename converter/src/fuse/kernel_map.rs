@@ -39,12 +39,11 @@ impl KernelMap {
         Self::diagonal(vec![1.0; channels], vec![0.0; channels])
     }
 
-    /// `y[o] = x[start + o * step]`, pixels as the form has it.
-    pub(super) fn selection(form: Form, start: usize, step: i64) -> Self {
+    /// `y[o] = x[channel(o)]`, pixels as the form has it.
+    pub(super) fn selection(form: Form, channel: impl Fn(usize) -> usize) -> Self {
         let mut map = Self::zero(form);
         for (o, row) in map.kernel.chunks_exact_mut(form.channels()).enumerate() {
-            let from = (start as i64 + o as i64 * step) as usize;
-            row[from % form.channels()] = 1.0;
+            row[channel(o) % form.channels()] = 1.0;
         }
         map
     }

@@ -6,6 +6,7 @@
 use super::form::{Axis, Form, whole_border};
 use super::kernel_map::KernelMap;
 use crate::graph::{Activation, Conv, Function, Graph, Hw, Node, Op, PadMode, ValueId, Window};
+use crate::rearrange::Rearrange;
 
 /// How an affine node combines what it reads.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -86,7 +87,8 @@ pub(super) struct Extent {
     pub(super) rows: usize,
     /// Channels of each.
     pub(super) channels: usize,
-    /// Rows and columns of each; whatever is no picture `[N, C, H, W]` is one pixel.
+    /// Rows and columns of each: the last two axes, if channels come before them on one or several;
+    /// else one pixel.
     pub(super) pixels: [usize; 2],
 }
 
@@ -94,7 +96,9 @@ impl Extent {
     /// Of a value of this shape.
     pub(super) fn of(shape: &[usize]) -> Self {
         match *shape {
-            [rows, channels, h, w] => Self { rows, channels, pixels: [h, w] },
+            [rows, ref channels @ .., h, w] if !channels.is_empty() => {
+                Self { rows, channels: channels.iter().product(), pixels: [h, w] }
+            }
             [rows, ref rest @ ..] => Self { rows, channels: rest.iter().product(), pixels: [1, 1] },
             [] => Self { rows: 1, channels: 1, pixels: [1, 1] },
         }
@@ -116,6 +120,10 @@ fn channels(graph: &Graph, id: ValueId) -> Option<usize> {
 
 /// The form of a node that maps `operand`; `None` if it is not affine in it alone.
 pub(super) fn form_of(graph: &Graph, node: &Node, operand: ValueId) -> Option<Form> {
+    if let Op::Transpose { perm } = &node.op {
+        let order = channel_order(graph.shape(operand), perm)?;
+        return Some(Form { groups: 1, ..Form::diagonal(order.len(), false) });
+    }
     let c = channels(graph, operand)?;
     channels(graph, node.output)?;
     match &node.op {
@@ -167,7 +175,14 @@ pub(super) fn map_of(graph: &Graph, node: &Node, operand: ValueId) -> Option<Ker
             let border = form.border.map(|_| vec![f64::from(*value); form.outputs]);
             Some(KernelMap { form, border, ..KernelMap::identity(form.inputs) })
         }
-        Op::Slice { starts, steps } => Some(KernelMap::selection(form, starts[1], steps[1])),
+        Op::Slice { starts, steps } => {
+            let channel = |o: usize| (starts[1] as i64 + o as i64 * steps[1]) as usize;
+            Some(KernelMap::selection(form, channel))
+        }
+        Op::Transpose { perm } => {
+            let order = channel_order(graph.shape(operand), perm)?;
+            Some(KernelMap::selection(form, |o| order[o]))
+        }
         Op::Activation(_) => Some(KernelMap::identity(form.inputs)),
         Op::Unary(_) => Some(KernelMap::diagonal(vec![-1.0; form.inputs], vec![0.0; form.inputs])),
         _ => scale_shift(graph, node, operand).map(|(a, b)| KernelMap::diagonal(a, b)),
@@ -192,6 +207,19 @@ fn slice_form(graph: &Graph, node: &Node, starts: &[usize], steps: &[i64]) -> Op
     let axes = if from.len() == 4 { [crop(2), crop(3)] } else { [Axis::POINT; 2] };
     let form = Form { axes, ..Form::diagonal(from[1], false) };
     Some(if every(1) { form } else { Form { outputs: to[1], groups: 1, ..form } })
+}
+
+/// For each channel the one that it was, if a transposition only moves axes of channels, between
+/// axis 0 and the last two: a 1x1 kernel of zeros and ones.
+fn channel_order(shape: &[usize], perm: &[usize]) -> Option<Vec<usize>> {
+    let end = shape.len().checked_sub(2)?;
+    let kept = |&axis: &usize| perm[axis] == axis;
+    if end < 2 || ![0, end, end + 1].iter().all(kept) {
+        return None;
+    }
+    let inner = perm[1..end].iter().map(|axis| axis - 1).collect();
+    let order = Rearrange::of(&Op::Transpose { perm: inner }, &shape[1..end], &[])?;
+    Some(order.indices().collect())
 }
 
 fn conv_form(graph: &Graph, node: &Node, operand: ValueId, conv: &Conv) -> Option<Form> {

@@ -125,23 +125,44 @@ pub(super) fn replace_operand(node: &mut Node, old: ValueId, new: ValueId) {
     node.inputs.iter_mut().filter(|input| **input == old).for_each(|input| *input = new);
 }
 
-/// Lets a reshape of a reshape read what the first one reads, and drops those that change nothing.
+/// Transpositions that only move axes of length 1 move no number: they become reshapes.
+pub(super) fn reshape_by_transposing(graph: &mut Graph) {
+    for index in 0..graph.nodes.len() {
+        let Op::Transpose { perm } = &graph.nodes[index].op else { continue };
+        let shape = graph.shape(graph.nodes[index].inputs[0]);
+        if perm.iter().filter(|&&axis| shape[axis] > 1).is_sorted() {
+            graph.nodes[index].op = Op::Reshape;
+        }
+    }
+}
+
+/// Drops reshapes that lead back to a shape that the same numbers had before.
+pub(super) fn drop_round_trips(graph: &mut Graph) {
+    let producers = graph.producers();
+    for index in 0..graph.nodes.len() {
+        let to = graph.nodes[index].output;
+        let before = |&id: &ValueId| {
+            let node = &graph.nodes[producers[id.index()]?];
+            (node.op == Op::Reshape).then(|| node.inputs[0])
+        };
+        let same = |id: &ValueId| graph.shape(*id) == graph.shape(to);
+        if let Some(from) = std::iter::successors(before(&to), before).find(same) {
+            graph.nodes[index].inputs = vec![from];
+            graph.nodes[index].op = Op::Activation(Activation::None);
+        }
+    }
+    drop_identities(graph);
+}
+
+/// Lets a reshape of a reshape read what the first one reads.
 pub(super) fn merge_reshapes(graph: &mut Graph) {
     let producers = graph.producers();
     for index in 0..graph.nodes.len() {
-        if graph.nodes[index].op != Op::Reshape {
-            continue;
-        }
-        let operand = graph.nodes[index].inputs[0];
-        let before = producers[operand.index()].map(|k| &graph.nodes[k]);
-        let from = match before {
-            Some(node) if node.op == Op::Reshape => node.inputs[0],
-            _ => operand,
-        };
-        let to = graph.nodes[index].output;
-        graph.nodes[index].inputs[0] = from;
-        if graph.shape(from) == graph.shape(to) && !graph.outputs.contains(&to) {
-            replace_reads(graph, to, from);
+        let before = producers[graph.nodes[index].inputs[0].index()].map(|k| &graph.nodes[k]);
+        if let Some(from) = before.filter(|node| node.op == Op::Reshape).map(|node| node.inputs[0])
+            && graph.nodes[index].op == Op::Reshape
+        {
+            graph.nodes[index].inputs = vec![from];
         }
     }
     drop_unread(graph);
