@@ -6,14 +6,16 @@ use unbraid_converter::fuse::kernel_map::KernelMap;
 use unbraid_converter::fuse::{FuseMode, Reason, fuse};
 use unbraid_converter::graph::Graph;
 use unbraid_converter::reference;
-use unbraid_tests::graphs::{Builder, Layer, difference, random_affine, square, values};
+use unbraid_tests::graphs::{
+    Builder, Layer, difference, random_affine, random_views, square, values,
+};
 use unbraid_tests::rng::Random;
 
 #[test]
 fn random_affine_networks_keep_their_function() {
     let (mut regions, mut borders) = (0, 0);
-    for seed in 0..400 {
-        let graph = random_affine(seed);
+    for seed in 0..800 {
+        let graph = if seed % 2 == 0 { random_affine(seed) } else { random_views(seed) };
         for mode in [FuseMode::Off, FuseMode::Free, FuseMode::All] {
             let result = fuse(graph.clone(), mode, &mut |_| {});
             let error = difference(&graph, &result.graph);
@@ -39,7 +41,8 @@ fn random_affine_networks_keep_their_function() {
 #[test]
 fn free_fusion_never_adds_work() {
     for seed in 0..400 {
-        let result = fuse(random_affine(seed), FuseMode::Free, &mut |_| {});
+        let graph = if seed % 2 == 0 { random_affine(seed) } else { random_views(seed) };
+        let result = fuse(graph, FuseMode::Free, &mut |_| {});
         for region in &result.regions {
             assert!(region.after.macs <= region.before.macs, "seed {seed}: {region:?}");
             assert!(region.after.weights <= region.before.weights, "seed {seed}: {region:?}");

@@ -259,6 +259,23 @@ fn output_shape(shape: &[usize], window: &Window, channels: usize) -> Vec<usize>
 /// A random graph of affine operations, now and then a ReLU, several readers of one value and sums
 /// of whatever has equal shapes. One or two outputs.
 pub fn random_affine(seed: u64) -> Graph {
+    random_network(seed, &mut random_node)
+}
+
+/// As [`random_affine`], with crops, choices of channels, dense layers on whole pictures and paddings
+/// that repeat pixels.
+pub fn random_views(seed: u64) -> Graph {
+    let mut node = |net: &mut Builder, x: ValueId, values: &[ValueId]| {
+        let view = net.random.pick(&[true, false, false]);
+        if view { random_view(net, x) } else { random_node(net, x, values) }
+    };
+    random_network(seed, &mut node)
+}
+
+/// Appends one node that reads a value, and maybe some of the others.
+type AppendNode<'a> = &'a mut dyn FnMut(&mut Builder, ValueId, &[ValueId]) -> ValueId;
+
+fn random_network(seed: u64, append: AppendNode<'_>) -> Graph {
     let mut random = Random(!seed);
     let size = [random.pick(&[7, 8, 9]), random.pick(&[6, 7, 10])];
     let (mut net, x) = Builder::new(seed, random.pick(&[2, 4]), size);
@@ -267,7 +284,7 @@ pub fn random_affine(seed: u64) -> Graph {
         // Recent values, so that chains and diamonds form.
         let recent = values.len().saturating_sub(4);
         let x = net.random.pick(&values[recent..]);
-        values.push(random_node(&mut net, x, &values));
+        values.push(append(&mut net, x, &values));
     }
     let last = *values.last().expect("not empty");
     let other = net.random.pick(&values[1..]);
@@ -277,7 +294,7 @@ pub fn random_affine(seed: u64) -> Graph {
 
 fn random_node(net: &mut Builder, x: ValueId, values: &[ValueId]) -> ValueId {
     let add = Op::Add { activation: Activation::None };
-    match net.random.bits() % 18 {
+    match net.random.bits() % 13 {
         0..=2 => random_layer(net, x),
         3 | 4 => {
             let mut layer = Layer::of(net.random.pick(&[2, 4]), 1, 1, net.random.pick(&[1, 2]));
@@ -305,15 +322,6 @@ fn random_node(net: &mut Builder, x: ValueId, values: &[ValueId]) -> ValueId {
         }
         11 if net.channels(x) <= 4 => net.concat(&[x, x]),
         11 => net.relu(x),
-        12 | 13 => random_view(net, x),
-        14 => {
-            let mode = net.random.pick(&[PadMode::Reflect, PadMode::Edge, PadMode::Wrap]);
-            if smallest_side(net, x) > 1 { net.pad_mode(x, 1, mode) } else { net.relu(x) }
-        }
-        15 => {
-            let shape = net.graph.shape(x).to_vec();
-            net.node(Op::Unary(Function::Neg), vec![x], &shape)
-        }
         _ => net.batch_norm(x),
     }
 }
@@ -322,11 +330,12 @@ fn smallest_side(net: &Builder, x: ValueId) -> usize {
     net.graph.shape(x)[2].min(net.graph.shape(x)[3])
 }
 
-/// A part of the picture, some of its channels, or a dense layer on all of it.
+/// A part of the picture, some of its channels, a frame of its own pixels, its negative, or a dense
+/// layer on all of it.
 fn random_view(net: &mut Builder, x: ValueId) -> ValueId {
     let shape = net.graph.shape(x).to_vec();
     let (channels, pixels) = (shape[1], shape[2] * shape[3]);
-    match net.random.bits() % 3 {
+    match net.random.bits() % 5 {
         0 if smallest_side(net, x) > 4 => {
             let (rows, columns) = net.random.pick(&[(1, 1), (0, 1), (1, 0)]);
             net.crop(x, rows, columns)
@@ -335,13 +344,17 @@ fn random_view(net: &mut Builder, x: ValueId) -> ValueId {
             let first = net.random.pick(&[0, 1, 2]);
             net.channels_from(x, first, 2)
         }
-        _ if channels * pixels > 300 => net.batch_norm(x),
-        _ => {
+        2 if smallest_side(net, x) > 1 => {
+            let mode = net.random.pick(&[PadMode::Reflect, PadMode::Edge, PadMode::Wrap]);
+            net.pad_mode(x, 1, mode)
+        }
+        3 if channels * pixels <= 300 => {
             let flat = net.reshape(x, &[1, channels * pixels, 1, 1]);
             let groups = net.random.pick(&[1, 2]);
             let dense = net.conv(flat, Layer::of(2 * pixels, 1, 1, groups).biased());
             net.reshape(dense, &[1, 2, shape[2], shape[3]])
         }
+        _ => net.node(Op::Unary(Function::Neg), vec![x], &shape),
     }
 }
 
