@@ -472,3 +472,55 @@ fn a_model_that_cannot_be_written_leaves_nothing() {
     assert_refused(&done, 1, &["out.strand"]);
     assert!(folder.names().is_empty());
 }
+
+#[test]
+fn channels_that_carry_nothing_go_unless_told_not_to() {
+    let folder = Folder::new();
+    let block = model("../blocks/resrep__ts_eval_opset17.onnx");
+    let report = |flags: &[&str]| json(&convert(&block, &folder.path("net.strand"), flags));
+    let (pruned, whole) = (report(&["--json"]), report(&["--json", "--no-prune"]));
+    assert_eq!(pruned["after"]["macs"], 96_804);
+    assert_eq!(pruned["pruned"]["layers"].as_array().map(Vec::len), Some(6));
+    assert!(pruned["pruned"]["certificate"]["error"].as_f64() < Some(1e-6));
+    assert_eq!(whole["pruned"]["layers"], Value::Array(vec![]));
+    assert!(whole["after"]["macs"].as_u64() > Some(96_804));
+}
+
+/// The trained network with all but every eighth weight of its convolutions zero.
+fn thinned() -> Vec<u8> {
+    changed(|graph| {
+        for tensor in graph.initializer.iter_mut().filter(|tensor| tensor.dims.len() == 4) {
+            let mut values = tensor.raw_data.to_vec();
+            let (floats, _) = values.as_chunks_mut::<4>();
+            let all = floats.iter_mut().enumerate();
+            all.filter(|(k, _)| k % 8 != 0).for_each(|(_, value)| *value = [0; 4]);
+            tensor.raw_data = values.into();
+        }
+    })
+}
+
+#[test]
+fn every_command_takes_sparse_files_and_gives_the_dense_results() {
+    let folder = Folder::new();
+    let onnx = folder.file("thin.onnx", thinned());
+    let picture = model("ankle_boot.png");
+    let result = |name: &str, flags: &[&str]| {
+        let (file, y) = (folder.path(name), folder.path(&format!("{name}.npy")));
+        assert_code(&convert(&onnx, &file, flags), 0);
+        let inspected = json(&unbraid(["inspect".as_ref(), file.as_os_str(), "--json".as_ref()]));
+        let arguments = ["run".as_ref(), file.as_os_str(), "--input".as_ref(), picture.as_os_str()];
+        let output = ["--output".as_ref(), y.as_os_str()];
+        assert_code(&unbraid(arguments.into_iter().chain(output)), 0);
+        (file, inspected["expanded_weights"].as_u64(), fs::read(y).unwrap())
+    };
+    let (dense, nothing, expected) = result("dense.strand", &[]);
+    let (sparse, expanded, found) = result("sparse.strand", &["--sparse"]);
+    assert_eq!((nothing, found), (Some(0), expected));
+    let len = |path: &Path| fs::metadata(path).unwrap().len();
+    assert!(len(&sparse) < len(&dense) && expanded > Some(len(&sparse)));
+    let verified = json(&unbraid(["verify".as_ref(), sparse.as_os_str(), "--json".as_ref()]));
+    assert_eq!(verified["file_bytes"].as_u64(), Some(len(&sparse)));
+    assert_code(&unbraid(["bench".as_ref(), sparse.as_os_str(), "--runs=1".as_ref()]), 0);
+    let compared = ["compare".as_ref(), onnx.as_os_str(), sparse.as_os_str(), "--json".as_ref()];
+    assert!(json(&unbraid(compared))["max_rel"].as_f64() < Some(1e-5));
+}

@@ -11,7 +11,7 @@ use unbraid_runtime::step::{
 };
 use unbraid_runtime::{FormatError, PortFault, Region, Role, SectionFault, StepFault, arena_len};
 use unbraid_tests::steps::{add, view};
-use unbraid_tests::strand_builder::{AlignedBytes, StrandBuilder, assemble, open};
+use unbraid_tests::strand_builder::{AlignedBytes, StrandBuilder, assemble, open, sections_of};
 
 /// A convolution 3x3 (3 -> 5, PReLU), max pool, depthwise, add, global pool, linear, softmax.
 fn small_network() -> StrandBuilder {
@@ -140,8 +140,8 @@ fn foreign_newer_and_misaligned_files_are_named_as_such() {
         b"\x7fELF is not what this expects, however long the file goes on....",
     );
     assert_eq!(Model::new(&foreign).err(), Some(FormatError::NotStrand));
-    let newer = with_header(&bytes, |bytes| bytes[10] = 3);
-    let found = Version { major: 0, minor: 3 };
+    let newer = with_header(&bytes, |bytes| bytes[10] = 4);
+    let found = Version { major: 0, minor: 4 };
     assert_eq!(Model::new(&newer).err(), Some(FormatError::Version { found }));
     let mut shifted = AlignedBytes::filled(0, bytes.len() + 1);
     shifted[1..].copy_from_slice(&bytes);
@@ -153,7 +153,7 @@ fn foreign_newer_and_misaligned_files_are_named_as_such() {
 #[test]
 fn reserved_bytes_of_the_header_stay_zero() {
     let bytes = small_network().finish();
-    for offset in 48..60 {
+    for offset in 52..60 {
         let bent = with_header(&bytes, |bytes| bytes[offset] = 1);
         assert_eq!(Model::new(&bent).err(), Some(FormatError::Reserved { offset }));
     }
@@ -189,17 +189,6 @@ fn sections_occur_once_and_the_required_ones_do() {
     let (index, fault) = (sections.len(), SectionFault::Duplicate);
     let error = Model::new(&assemble(header, &twice)).err();
     assert_eq!(error, Some(FormatError::Section { index, fault }));
-}
-
-/// `(kind, required, bytes)` of each section of a right file.
-fn sections_of(bytes: &[u8]) -> Vec<(u32, bool, Vec<u8>)> {
-    let word = |at: usize| u32::from_le_bytes(bytes[at..at + 4].try_into().unwrap());
-    let entry = |index: u32| {
-        let at = 64 + 24 * index as usize;
-        let (start, len) = (word(at + 8) as usize, word(at + 12) as usize);
-        (word(at), word(at + 4) == 1, bytes[start..start + len].to_vec())
-    };
-    (0..word(36)).map(entry).collect()
 }
 
 #[test]

@@ -26,7 +26,7 @@ use miette::MietteHandlerOpts;
 use std::io::{self, Write};
 use std::process::ExitCode;
 use unbraid_converter::report::{GraphFacts, Report};
-use unbraid_converter::{fuse, import, plan, write};
+use unbraid_converter::{fuse, import, plan};
 
 /// Turns trained multi-branch vision models into plain networks, proves it, and runs them.
 #[derive(Debug, Parser)]
@@ -76,7 +76,7 @@ fn convert(args: &convert::Args) -> Result<String, Failure> {
     let mut fused = fuse::fuse(graph, args.mode(), &mut |progress| convert::show(&bar, progress));
     let pruned = args.prune(&mut fused.graph);
     let plan = plan::plan(&fused.graph, &args.plan(&fused)).during("plan", &args.model)?;
-    let strand = write::strand(&plan)?;
+    let strand = args.strand(&plan)?;
     let report = Report::new(before, &fused, &plan, strand.len()).with_pruning(pruned);
     args.save(&fused.graph, &report, &strand)
 }

@@ -28,6 +28,7 @@ pub use error::{Kind, PlanError, Problem};
 
 use crate::graph::{Graph, ValueId};
 use unbraid_runtime::model::macs;
+use unbraid_runtime::span::Span;
 use unbraid_runtime::step::{Operand, Step};
 
 /// What a plan is optimised for. Any target's file runs everywhere.
@@ -94,6 +95,8 @@ pub struct Plan {
     pub names: Vec<String>,
     /// The weights section: little-endian f32, every tensor 64-byte aligned, equal ones once.
     pub weights: Vec<u8>,
+    /// Where the tensors of the weights section lie, in order.
+    pub tensors: Vec<Span>,
     /// For a tunable file: the weights of the convolutions, OIHW, in order of the steps.
     pub plain: Option<Vec<f32>>,
     /// What the caller writes.
@@ -132,10 +135,12 @@ pub fn plan(graph: &Graph, options: &Options) -> Result<Plan, PlanError> {
     let outputs = graph.outputs.iter().zip(&lowered.outputs).map(port).collect();
     let drafts = lowered.drafts.iter().enumerate();
     let steps: Vec<Step> = drafts.map(|(index, draft)| spans.step(index, draft)).collect();
+    let (weights, tensors) = lowered.weights.into_parts();
     Ok(Plan {
         target: options.target,
         names: lowered.drafts.into_iter().map(|draft| draft.name).collect(),
-        weights: lowered.weights.into_bytes(),
+        weights,
+        tensors,
         plain: lowered.plain,
         inputs,
         outputs,

@@ -3,6 +3,8 @@
 //! Everything is written with the runtime's own types, and the result is read by the runtime
 //! before anybody else gets it.
 
+mod sparse;
+
 use crate::plan::{Plan, PlannedPort};
 use serde::Serialize;
 use std::fs::{self, File};
@@ -89,21 +91,44 @@ impl Deref for Strand {
 /// # Errors
 /// Beyond 4 GiB, with a port of too many axes, or if the runtime refuses the result (a bug).
 pub fn strand(plan: &Plan) -> Result<Strand, WriteError> {
+    let strand = written(plan, SectionKind::Weights, &plan.weights)?;
+    Model::new(&strand).and_then(|model| model.verify()).map_err(WriteError::Refused)?;
+    Ok(strand)
+}
+
+/// The file of a plan with each tensor of weights as a bitmap and its non-zero values, where that is
+/// smaller. Where it is smaller nowhere, [`strand()`].
+///
+/// # Errors
+/// As [`strand()`].
+pub fn sparse_strand(plan: &Plan) -> Result<Strand, WriteError> {
+    let sparse = sparse::section(&plan.weights, &plan.tensors);
+    if sparse.len() >= plan.weights.len() {
+        return strand(plan);
+    }
+    let strand = written(plan, SectionKind::SparseWeights, &sparse)?;
+    let mut memory = Strand::with_capacity(plan.weights.len());
+    memory.buffer.resize(memory.start + plan.weights.len(), 0);
+    let start = memory.start;
+    let model = Model::expand(&strand, &mut memory.buffer[start..]).map_err(WriteError::Refused)?;
+    model.verify().map_err(WriteError::Refused)?;
+    Ok(strand)
+}
+
+fn written(plan: &Plan, kind: SectionKind, weights: &[u8]) -> Result<Strand, WriteError> {
     let meta = Meta { producer: PRODUCER, fused_regions: plan.fused_regions };
     let plain = plan.plain.as_deref().map(bytemuck::cast_slice);
     let (steps, names) = (records(&plan.steps)?, records(&plan.names)?);
     let (ports, meta) = (ports(plan)?, records(&[meta])?);
     let mut sections: Vec<(SectionKind, &[u8])> = vec![
         (SectionKind::Plan, &steps),
-        (SectionKind::Weights, &plan.weights),
+        (kind, weights),
         (SectionKind::Ports, &ports),
         (SectionKind::Names, &names),
     ];
     sections.extend(plain.map(|plain| (SectionKind::PlainWeights, plain)));
     sections.push((SectionKind::Meta, &meta));
-    let strand = assemble(plan, &sections)?;
-    Model::new(&strand).and_then(|model| model.verify()).map_err(WriteError::Refused)?;
-    Ok(strand)
+    assemble(plan, &sections)
 }
 
 /// Consecutive postcard records.
@@ -144,6 +169,7 @@ fn assemble(plan: &Plan, sections: &[(SectionKind, &[u8])]) -> Result<Strand, Wr
         entries.push(entry);
     }
     let table: Vec<u8> = entries.iter().flat_map(SectionEntry::to_bytes).collect();
+    let is_sparse = sections.iter().any(|(kind, _)| *kind == SectionKind::SparseWeights);
     let header = Header {
         target: plan.target.number,
         arena_base: plan.arena_base,
@@ -153,6 +179,7 @@ fn assemble(plan: &Plan, sections: &[(SectionKind, &[u8])]) -> Result<Strand, Wr
         section_count: narrow(sections.len())?,
         step_count: narrow(plan.steps.len())?,
         table_crc: crc32(&table),
+        expanded: if is_sparse { narrow(plan.weights.len())? } else { 0 },
     };
     let mut strand = Strand::with_capacity(end as usize);
     let start = strand.start;

@@ -9,6 +9,7 @@ use crate::model::header::{VERSION, Version};
 pub use crate::model::port::PortFault;
 pub use crate::model::section::SectionFault;
 use crate::model::section::SectionKind;
+pub use crate::model::sparse::SparseFault;
 use core::fmt;
 
 /// A part of a file that has a checksum of its own.
@@ -98,6 +99,39 @@ pub enum FormatError {
     },
     /// The weights are no whole number of f32.
     WeightsLength,
+    /// The weights are stored sparsely and need memory to be expanded into.
+    Sparse {
+        /// Bytes of memory.
+        needed: u32,
+    },
+    /// The memory for the weights is too small.
+    MemoryTooSmall {
+        /// Bytes that it must have.
+        needed: u32,
+        /// Bytes that it has.
+        found: usize,
+    },
+    /// The memory for the weights does not start at a multiple of 64.
+    MemoryMisaligned,
+    /// A tensor of the sparse weights is wrong.
+    SparseTensor {
+        /// Which, from 0.
+        index: usize,
+        /// What is wrong.
+        fault: SparseFault,
+    },
+    /// The sparse weights expand into another number of bytes than the header declares.
+    ExpandedLength {
+        /// What the header declares.
+        declared: u32,
+        /// Where the last tensor ends.
+        found: usize,
+    },
+    /// Weights of the kind that the header does not announce.
+    UnusedWeights {
+        /// Their kind.
+        kind: SectionKind,
+    },
     /// A step is wrong.
     Step {
         /// Which, from 0.
@@ -166,6 +200,26 @@ impl fmt::Display for FormatError {
             }
             Self::MissingSection { kind } => write!(f, "section {kind:?} is missing"),
             Self::WeightsLength => f.write_str("the weights are no whole number of f32"),
+            Self::Sparse { needed } => write!(
+                f,
+                "the weights are stored sparsely: use Model::expand, with {needed} bytes of memory"
+            ),
+            Self::MemoryTooSmall { needed, found } => {
+                write!(f, "the memory for the weights has {found} bytes and must have {needed}")
+            }
+            Self::MemoryMisaligned => f.write_str(
+                "the memory for the weights must start at a multiple of 64: a static Arena does",
+            ),
+            Self::SparseTensor { index, fault } => write!(f, "sparse tensor {index}: {fault}"),
+            Self::ExpandedLength { declared, found } => {
+                write!(
+                    f,
+                    "the header declares {declared} bytes of weights, they expand into {found}"
+                )
+            }
+            Self::UnusedWeights { kind } => {
+                write!(f, "section {kind:?} beside the weights that the header announces")
+            }
             Self::Step { index, fault } => write!(f, "step {index}: {fault}"),
             Self::StepCount { declared, found } => {
                 write!(f, "the header declares {declared} steps, the plan holds {found}")
@@ -251,6 +305,19 @@ impl fmt::Display for SectionFault {
                 write!(f, "required section of unknown kind {kind}: a newer runtime is needed")
             }
             Self::WrongFlag => f.write_str("marked required or optional against its kind"),
+        }
+    }
+}
+
+impl fmt::Display for SparseFault {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match *self {
+            Self::Truncated => f.write_str("ends behind the end of its section"),
+            Self::Place => f.write_str("is not aligned, or overlaps the one before or the end"),
+            Self::Count { stored, len } => write!(f, "stores {stored} of {len} values"),
+            Self::Bits { stored, found } => {
+                write!(f, "stores {stored} values, its bitmap has {found} bits: damaged")
+            }
         }
     }
 }

@@ -33,9 +33,11 @@ mod workers;
 pub use arena::Arena;
 pub use arena::MAX_WORKERS;
 pub use cpu::Cpu;
-pub use error::{FormatError, PortFault, Region, Role, SectionFault, SessionError, StepFault};
+pub use error::{
+    FormatError, PortFault, Region, Role, SectionFault, SessionError, SparseFault, StepFault,
+};
 pub use kernels::Kernels;
-pub use model::header::arena_len;
+pub use model::header::{arena_len, expanded_len};
 pub use model::{Aligned, Model, Port};
 pub use observer::Observer;
 pub use session::{PortKey, Session};

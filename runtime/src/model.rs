@@ -15,6 +15,7 @@ pub mod header;
 pub mod meta;
 pub mod port;
 pub mod section;
+pub mod sparse;
 
 use crate::dims::Dims;
 use crate::error::{FormatError, Region};
@@ -44,7 +45,8 @@ pub fn crc32(bytes: &[u8]) -> u32 {
     CRC.checksum(bytes)
 }
 
-/// A proved network. Borrows the file's bytes and copies none of them.
+/// A proved network. Borrows the file's bytes and copies none of them, except that
+/// [`Model::expand`] writes sparse weights into memory of the caller.
 #[derive(Clone, Copy)]
 pub struct Model<'m> {
     header: Header,
@@ -61,21 +63,58 @@ impl<'m> Model<'m> {
     /// # Errors
     ///
     /// The first thing found wrong. `bytes` must start at a multiple of 64, as
-    /// [`include_strand!`](crate::include_strand) and mapped files do.
+    /// [`include_strand!`](crate::include_strand) and mapped files do. [`FormatError::Sparse`] if
+    /// the weights are stored sparsely: those need [`Model::expand`].
     pub fn new(bytes: &'m [u8]) -> Result<Self, FormatError> {
-        if !bytes.as_ptr().addr().is_multiple_of(64) {
-            return Err(FormatError::Misaligned);
+        let (header, table) = open(bytes)?;
+        if header.expanded > 0 {
+            return Err(FormatError::Sparse { needed: header.expanded });
         }
-        let header = Header::read(bytes)?;
-        let table = Table::read(bytes, &header)?;
         let weights = table.require(SectionKind::Weights, false)?;
+        let weights = bytemuck::try_cast_slice(weights).map_err(|_| FormatError::WeightsLength)?;
+        Self::proved(header, table, weights)
+    }
+
+    /// [`Model::new`] for any file: sparse weights are expanded, once, into `memory`, which must
+    /// start at a multiple of 64 and have [`expanded_len`](crate::expanded_len) bytes; a file whose
+    /// weights are used where they lie leaves it alone. The network is the same either way.
+    ///
+    /// ```no_run
+    /// # use unbraid_runtime::{Aligned, Arena, Model, arena_len, expanded_len};
+    /// # const MODEL: &[u8] = &Aligned([0u8; 0]).0;
+    /// static WEIGHTS: Arena<{ expanded_len(MODEL) }> = Arena::new();
+    /// let model = Model::expand(MODEL, WEIGHTS.take().expect("taken once"));
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// As [`Model::new`]; and if `memory` is too small or starts elsewhere, or if the sparse weights
+    /// contradict themselves ([`FormatError::SparseTensor`]).
+    pub fn expand(bytes: &'m [u8], memory: &'m mut [u8]) -> Result<Self, FormatError> {
+        let (header, table) = open(bytes)?;
+        if header.expanded == 0 {
+            return Self::new(bytes);
+        }
+        let sparse = table.require(SectionKind::SparseWeights, false)?;
+        let weights = sparse::expand(sparse, header.expanded, memory)?;
+        Self::proved(header, table, weights)
+    }
+
+    fn proved(header: Header, table: Table<'m>, weights: &'m [f32]) -> Result<Self, FormatError> {
+        let unused = match header.expanded {
+            0 => SectionKind::SparseWeights,
+            _ => SectionKind::Weights,
+        };
+        if table.find(unused, false)?.is_some() {
+            return Err(FormatError::UnusedWeights { kind: unused });
+        }
         let model = Self {
             header,
             table,
             plan: table.require(SectionKind::Plan, true)?,
             ports: table.require(SectionKind::Ports, true)?,
             names: table.find(SectionKind::Names, true)?.unwrap_or(&[]),
-            weights: bytemuck::try_cast_slice(weights).map_err(|_| FormatError::WeightsLength)?,
+            weights,
         };
         model.arena_len(1).ok_or(FormatError::ArenaUnaligned)?;
         model.check_steps()?;
@@ -193,6 +232,15 @@ impl<'m> Model<'m> {
         }
         if count == self.header.step_count { Ok(()) } else { Err(FormatError::Names) }
     }
+}
+
+/// Proves header and section table.
+fn open(bytes: &[u8]) -> Result<(Header, Table<'_>), FormatError> {
+    if !bytes.as_ptr().addr().is_multiple_of(64) {
+        return Err(FormatError::Misaligned);
+    }
+    let header = Header::read(bytes)?;
+    Ok((header, Table::read(bytes, &header)?))
 }
 
 /// The header: the bytes would fill screens.

@@ -145,6 +145,7 @@ impl StrandBuilder {
             section_count: 0,
             step_count: u32::try_from(self.steps.len()).unwrap(),
             table_crc: 0,
+            expanded: 0,
         };
         let sections: Vec<_> = sections
             .into_iter()
@@ -182,6 +183,20 @@ pub fn assemble(mut header: Header, sections: &[(u32, bool, Vec<u8>)]) -> Aligne
     header.section_count = u32::try_from(sections.len()).unwrap();
     header.table_crc = crc32(&table);
     AlignedBytes::copied(&[&header.to_bytes()[..], &table, &bodies].concat())
+}
+
+/// `(kind, required, bytes)` of each section of a right file.
+///
+/// # Panics
+/// When the bytes are no file.
+pub fn sections_of(bytes: &[u8]) -> Vec<(u32, bool, Vec<u8>)> {
+    let word = |at: usize| u32::from_le_bytes(bytes[at..at + 4].try_into().unwrap());
+    let entry = |index: u32| {
+        let at = 64 + 24 * index as usize;
+        let (start, len) = (word(at + 8) as usize, word(at + 12) as usize);
+        (word(at), word(at + 4) == 1, bytes[start..start + len].to_vec())
+    };
+    (0..word(36)).map(entry).collect()
 }
 
 /// One record, as the plan and port sections hold them.

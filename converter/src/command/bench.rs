@@ -47,7 +47,7 @@ fn feature(name: &str) -> Result<Feature, String> {
 
 /// Measures the file on random input, written before each inference and outside its time.
 pub(crate) fn bench(args: &Args) -> Result<String, Failure> {
-    let strand = Strand::open(&args.file)?;
+    let mut strand = Strand::open(&args.file)?;
     let model = strand.model()?;
     let cpu = args.mask.iter().fold(Cpu::detect(), |cpu, &feature| cpu.without(feature));
     let mut machine = Machine::new(args.threads, cpu)?;

@@ -61,7 +61,7 @@ pub(crate) struct Args {
 
 /// Runs both on the same input.
 pub(crate) fn compare(args: &Args) -> Result<String, Failure> {
-    let strand = Strand::open(&args.file)?;
+    let mut strand = Strand::open(&args.file)?;
     let model = strand.model()?;
     let samples = samples(args, &model)?;
     let oracle = Oracle::new(args, &model)?;

@@ -65,6 +65,10 @@ pub(crate) struct Args {
     /// Keep the weights unpacked beside the packed ones, so that a board can choose other layouts.
     #[arg(long)]
     tunable: bool,
+    /// Store each tensor of weights as a bitmap and its non-zero values, where that is smaller. The
+    /// program that runs the file then needs memory for the weights beside the arena.
+    #[arg(long)]
+    sparse: bool,
     /// Print the report as JSON.
     #[arg(long)]
     json: bool,
@@ -123,6 +127,11 @@ impl Args {
     pub(crate) fn plan(&self, fused: &Fused) -> plan::Options {
         let fused_regions = u32::try_from(fused.regions.len()).unwrap_or(u32::MAX);
         plan::Options { target: self.target, tunable: self.tunable, fused_regions }
+    }
+
+    /// The bytes of the network.
+    pub(crate) fn strand(&self, plan: &plan::Plan) -> Result<write::Strand, write::WriteError> {
+        if self.sparse { write::sparse_strand(plan) } else { write::strand(plan) }
     }
 
     /// Writes the files, the network last, and reads it back as its user will.

@@ -24,9 +24,10 @@ pub(crate) struct Args {
 
 /// Describes the file.
 pub(crate) fn inspect(args: &Args) -> Result<String, Failure> {
-    let strand = Strand::open(&args.file)?;
+    let mut strand = Strand::open(&args.file)?;
+    let bytes = strand.len();
     let model = strand.model()?;
-    let facts = Facts::new(&model, strand.len());
+    let facts = Facts::new(&model, bytes);
     Ok(if args.json { format!("{:#}\n", facts.json(&model)) } else { facts.text(&model) })
 }
 
@@ -39,6 +40,8 @@ struct Facts {
     activations: u32,
     scratch_per_worker: u32,
     file_bytes: usize,
+    /// 0: the weights are used where they lie.
+    expanded_weights: u32,
     fused_regions: u32,
 }
 
@@ -54,6 +57,7 @@ impl Facts {
             activations: header.arena_base,
             scratch_per_worker: header.scratch_per_worker,
             file_bytes,
+            expanded_weights: header.expanded,
             fused_regions: meta.map_or(0, |meta| meta.fused_regions),
         }
     }
@@ -69,11 +73,19 @@ impl Facts {
                 "scratch_per_worker": self.scratch_per_worker,
             },
             "file_bytes": self.file_bytes,
+            "expanded_weights": self.expanded_weights,
             "fused_regions": self.fused_regions,
             "inputs": model.inputs().map(|port| port_json(&port)).collect::<Vec<_>>(),
             "outputs": model.outputs().map(|port| port_json(&port)).collect::<Vec<_>>(),
             "plan": named(model).map(|(name, step)| step_json(name, &step)).collect::<Vec<_>>(),
         })
+    }
+
+    fn sparse_note(&self) -> String {
+        match self.expanded_weights {
+            0 => String::new(),
+            bytes => format!(", sparse; {} bytes of weights in memory", thousands(bytes.into())),
+        }
     }
 
     fn text(&self, model: &Model<'_>) -> String {
@@ -95,7 +107,7 @@ impl Facts {
              parameters     {}\n\
              MACs           {}\n\
              arena          {} bytes of feature maps + {} bytes of scratch a worker\n\
-             file           {} bytes\n",
+             file           {} bytes{}\n",
             ports(model.inputs().map(port).collect()),
             ports(model.outputs().map(port).collect()),
             self.steps,
@@ -106,6 +118,7 @@ impl Facts {
             thousands(self.activations.into()),
             thousands(self.scratch_per_worker.into()),
             thousands(self.file_bytes as u64),
+            self.sparse_note(),
         )
     }
 }

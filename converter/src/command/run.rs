@@ -46,7 +46,7 @@ pub(crate) struct Args {
 
 /// Runs the network once.
 pub(crate) fn run(args: &Args) -> Result<String, Failure> {
-    let strand = Strand::open(&args.file)?;
+    let mut strand = Strand::open(&args.file)?;
     let model = strand.model()?;
     let (inputs, outputs): (Vec<_>, Vec<_>) = (model.inputs().collect(), model.outputs().collect());
     let files = tensors::files_of("--input", &args.input, &inputs)?;

@@ -4,26 +4,40 @@ use super::failure::{During, Failure};
 use std::num::NonZeroUsize;
 use std::path::{Path, PathBuf};
 use unbraid_linux::{MappedFile, Pool};
-use unbraid_runtime::{Cpu, Kernels, Model, Session};
+use unbraid_runtime::{Cpu, FormatError, Kernels, Model, Session};
 
 /// A mapped file.
 #[derive(Debug)]
 pub(crate) struct Strand {
     path: PathBuf,
     file: MappedFile,
+    /// For sparse weights.
+    weights: Memory,
 }
 
 impl Strand {
     /// Maps the file and looks at nothing.
     pub(crate) fn open(path: &Path) -> Result<Self, Failure> {
         let file = MappedFile::open(path)?;
-        Ok(Self { path: path.to_owned(), file })
+        Ok(Self { path: path.to_owned(), file, weights: Memory::default() })
     }
 
     /// The file's network, every checksum proved.
-    pub(crate) fn model(&self) -> Result<Model<'_>, Failure> {
-        let model = Model::new(&self.file).during("load", &self.path)?;
-        model.verify().during("verify", &self.path)?;
+    pub(crate) fn model(&mut self) -> Result<Model<'_>, Failure> {
+        let Self { path, file, weights } = self;
+        let model = match Model::new(file) {
+            Err(FormatError::Sparse { needed }) => {
+                let memory = weights.reserve(usize::try_from(needed).ok());
+                let memory = memory.ok_or_else(|| {
+                    Failure::new(format!("not enough memory for {needed} bytes of weights"))
+                        .help("convert without --sparse: then they are used where they lie")
+                })?;
+                Model::expand(file, memory)
+            }
+            model => model,
+        };
+        let model = model.during("load", path)?;
+        model.verify().during("verify", path)?;
         Ok(model)
     }
 
@@ -38,7 +52,7 @@ impl Strand {
 pub(crate) struct Machine {
     pool: Pool,
     cpu: Cpu,
-    memory: Vec<u8>,
+    memory: Memory,
 }
 
 impl Machine {
@@ -46,27 +60,36 @@ impl Machine {
     pub(crate) fn new(threads: NonZeroUsize, cpu: Cpu) -> Result<Self, Failure> {
         let pool = Pool::new(threads)
             .map_err(|error| Failure::new(format!("cannot start {threads} threads: {error}")))?;
-        Ok(Self { pool, cpu, memory: Vec::new() })
+        Ok(Self { pool, cpu, memory: Memory::default() })
     }
 
     /// `model`, ready to run.
     pub(crate) fn session<'s>(&'s mut self, model: &Model<'s>) -> Result<Session<'s>, Failure> {
         let threads = self.pool.threads();
         let fail = |what: String| Failure::new(what).help("use fewer threads, or a smaller model");
-        let needed = model.arena_len(threads);
-        let padded = needed.and_then(|len| len.checked_add(ALIGN));
-        let reserved = padded.is_some_and(|len| self.memory.try_reserve_exact(len).is_ok());
-        let Some(len) = needed.filter(|_| reserved) else {
+        let Some(arena) = self.memory.reserve(model.arena_len(threads)) else {
             return Err(fail(format!("not enough memory for an arena of {threads} threads")));
         };
-        self.memory.resize(len + ALIGN, 0);
-        let start = self.memory.as_ptr().align_offset(ALIGN);
-        let arena = &mut self.memory[start..start + len];
         Session::new(model, arena, Kernels::new(self.cpu))
             .and_then(|session| session.with_workers(&self.pool, threads))
             .map_err(|error| fail(format!("cannot prepare the network: {error}")))
     }
 }
 
-/// Where an arena starts: at a multiple of this many bytes.
+/// Bytes that are reserved once it is known how many.
+#[derive(Debug, Default)]
+struct Memory(Vec<u8>);
+
+impl Memory {
+    /// `len` zeros at a multiple of [`ALIGN`]; `None` if there is no room for them.
+    fn reserve(&mut self, len: Option<usize>) -> Option<&mut [u8]> {
+        let padded = len?.checked_add(ALIGN)?;
+        self.0.try_reserve_exact(padded).ok()?;
+        self.0.resize(padded, 0);
+        let start = self.0.as_ptr().align_offset(ALIGN);
+        self.0.get_mut(start..)?.get_mut(..len?)
+    }
+}
+
+/// Where memory starts: at a multiple of this many bytes.
 const ALIGN: usize = unbraid_runtime::model::ALIGN as usize;

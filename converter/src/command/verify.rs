@@ -18,9 +18,9 @@ pub(crate) struct Args {
 
 /// Proves the file as every command does before it uses one.
 pub(crate) fn verify(args: &Args) -> Result<String, Failure> {
-    let strand = Strand::open(&args.file)?;
-    let model = strand.model()?;
-    let (steps, bytes) = (model.header().step_count, strand.len());
+    let mut strand = Strand::open(&args.file)?;
+    let bytes = strand.len();
+    let steps = strand.model()?.header().step_count;
     Ok(if args.json {
         format!("{:#}\n", json!({ "ok": true, "steps": steps, "file_bytes": bytes }))
     } else {

@@ -14,6 +14,7 @@ const ALIGN: usize = 64;
 pub(super) struct Weights {
     bytes: Vec<u8>,
     by_hash: HashMap<u64, Vec<Span>>,
+    tensors: Vec<Span>,
 }
 
 impl Weights {
@@ -37,11 +38,12 @@ impl Weights {
         bytes.resize(start, 0);
         bytes.extend_from_slice(&tensor);
         equals.push(span);
+        self.tensors.push(span);
         Ok(span)
     }
 
-    /// The section.
-    pub(super) fn into_bytes(self) -> Vec<u8> {
-        self.bytes
+    /// The section, and where its tensors lie, in order.
+    pub(super) fn into_parts(self) -> (Vec<u8>, Vec<Span>) {
+        (self.bytes, self.tensors)
     }
 }

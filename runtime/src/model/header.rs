@@ -9,7 +9,7 @@ use super::{ALIGN, FormatError, Region, crc32};
 pub const MAGIC: [u8; 8] = *b"\x89STRAND\n";
 
 /// Format version this crate writes.
-pub const VERSION: Version = Version { major: 0, minor: 2 };
+pub const VERSION: Version = Version { major: 0, minor: 3 };
 
 /// Bytes of a [`Header`].
 pub const HEADER_LEN: usize = 64;
@@ -42,6 +42,8 @@ pub struct Header {
     pub step_count: u32,
     /// CRC-32 of the section table.
     pub table_crc: u32,
+    /// Bytes of memory that sparse weights expand into; 0: the weights are used where they lie.
+    pub expanded: u32,
 }
 
 impl Header {
@@ -59,6 +61,7 @@ impl Header {
         put(&mut bytes, 36, &self.section_count.to_le_bytes());
         put(&mut bytes, 40, &self.step_count.to_le_bytes());
         put(&mut bytes, 44, &self.table_crc.to_le_bytes());
+        put(&mut bytes, 48, &self.expanded.to_le_bytes());
         let crc = bytes.get(..60).map_or(0, crc32);
         put(&mut bytes, 60, &crc.to_le_bytes());
         bytes
@@ -79,7 +82,7 @@ impl Header {
         if version != VERSION {
             return Err(FormatError::Version { found: version });
         }
-        if let Some(offset) = (48..60usize).find(|&at| head.get(at) != Some(&0)) {
+        if let Some(offset) = (52..60usize).find(|&at| head.get(at) != Some(&0)) {
             return Err(FormatError::Reserved { offset });
         }
         Self::read_fields(head).checked(bytes.len())
@@ -95,6 +98,7 @@ impl Header {
             section_count: u32_at(head, 36),
             step_count: u32_at(head, 40),
             table_crc: u32_at(head, 44),
+            expanded: u32_at(head, 48),
         }
     }
 
@@ -156,6 +160,15 @@ pub const fn arena_len(bytes: &[u8], workers: usize) -> usize {
         Some(len) => len,
         None => usize::MAX,
     }
+}
+
+/// Bytes of memory that [`Model::expand`](super::Model::expand) needs for the sparse weights of the
+/// file `bytes`, for the size of a static [`Arena`](crate::Arena); 0 for a file whose weights are
+/// used where they lie. Like [`arena_len`] in everything else.
+#[expect(clippy::as_conversions, reason = "u32 to usize, guarded: `try_from` is not const")]
+pub const fn expanded_len(bytes: &[u8]) -> usize {
+    let strand = bytes.len() >= HEADER_LEN && u64_at(bytes, 0) == u64::from_le_bytes(MAGIC);
+    if strand && usize::BITS >= u32::BITS { u32_at(bytes, 48) as usize } else { usize::MAX }
 }
 
 /// `base + workers * scratch`.

@@ -22,12 +22,21 @@ pub enum SectionKind {
     PlainWeights = 5,
     /// One [`Meta`](super::meta::Meta) record.
     Meta = 6,
+    /// [Sparse](super::sparse) weights, in place of [`SectionKind::Weights`]. Required where there are no others.
+    SparseWeights = 7,
 }
 
 impl SectionKind {
     /// All kinds this crate knows.
-    pub const ALL: [Self; 6] =
-        [Self::Plan, Self::Weights, Self::Ports, Self::Names, Self::PlainWeights, Self::Meta];
+    pub const ALL: [Self; 7] = [
+        Self::Plan,
+        Self::Weights,
+        Self::Ports,
+        Self::Names,
+        Self::PlainWeights,
+        Self::Meta,
+        Self::SparseWeights,
+    ];
 
     /// The number in the table.
     #[expect(clippy::as_conversions, reason = "the discriminant is a u32")]
@@ -37,7 +46,7 @@ impl SectionKind {
 
     /// Whether a reader that does not know this kind must refuse the file.
     pub const fn required(self) -> bool {
-        matches!(self, Self::Plan | Self::Weights | Self::Ports)
+        matches!(self, Self::Plan | Self::Weights | Self::Ports | Self::SparseWeights)
     }
 
     /// The kind with this number, if this crate knows it.

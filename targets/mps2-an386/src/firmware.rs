@@ -5,11 +5,13 @@ use cortex_m as _; // Its critical section serves the semihosting crate.
 use cortex_m_rt::{ExceptionFrame, entry, exception};
 use cortex_m_semihosting::debug::{self, EXIT_FAILURE, EXIT_SUCCESS};
 use cortex_m_semihosting::hio;
-use unbraid_runtime::{Arena, Kernels, Model, Session, arena_len, include_strand};
+use unbraid_runtime::{Arena, Kernels, Model, Session, arena_len, expanded_len, include_strand};
 
 static MODEL: &[u8] = include_strand!(concat!(env!("OUT_DIR"), "/model.strand"));
 static INPUT: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/input.f32"));
 static EXPECTED: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/expected.f32"));
+/// Nothing, unless the weights are stored sparsely.
+static WEIGHTS: Arena<{ expanded_len(MODEL) }> = Arena::new();
 static ARENA: Arena<{ arena_len(MODEL, 1) }> = Arena::new();
 
 /// What went wrong, in words for the console.
@@ -37,7 +39,8 @@ fn main() -> ! {
 
 /// Index of the largest score, if all of them are as expected.
 fn infer() -> Result<usize, Complaint> {
-    let model = Model::new(MODEL).map_err(|_| &b"the model is refused"[..])?;
+    let weights = WEIGHTS.take().ok_or(&b"the weights' memory was taken before"[..])?;
+    let model = Model::expand(MODEL, weights).map_err(|_| &b"the model is refused"[..])?;
     model.verify().map_err(|_| &b"the weights are damaged"[..])?;
     let arena = ARENA.take().ok_or(&b"the arena was taken before"[..])?;
     let session = Session::new(&model, arena, Kernels::detect());
