@@ -3,6 +3,7 @@
 //! claimed is algebra.
 
 use std::collections::BTreeMap;
+use std::ffi::OsStr;
 use std::path::{Path, PathBuf};
 use unbraid_converter::fuse::{FuseMode, Fused, fuse};
 use unbraid_converter::graph::{Graph, Node, Op};
@@ -15,8 +16,10 @@ struct Block {
     /// What all its exports have in common.
     family: String,
     path: PathBuf,
-    /// In execution order, as [`described`] says them.
+    /// Sorted, as [`described`] says them.
     ideal: Vec<String>,
+    /// Whether no convolution with one bias vector is the same function at the border.
+    refuse: bool,
     graph: Graph,
     /// Fused, and without channels that carry nothing.
     fused: Fused,
@@ -27,20 +30,27 @@ struct Block {
 fn blocks() -> Vec<Block> {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("blocks");
     let index = std::fs::read_to_string(folder.join("INDEX.tsv")).expect("an index");
-    let rows = index.lines().skip(1).map(|row| {
-        let (file, ideal) = row.split_once('\t').expect("a file and its convolutions");
-        let path = folder.join(file);
-        let graph = load(&path, &Options::default()).unwrap_or_else(|e| panic!("{e}"));
-        let mut fused = fuse(graph.clone(), FuseMode::Free, &mut |_| {});
-        let pruned = prune(&mut fused.graph);
-        let (family, _) = file.split_once("__").expect("block__exporter");
-        let ideal = ideal.split("; ").map(str::to_owned).collect();
-        Block { family: family.to_owned(), path, ideal, graph, fused, pruned }
-    });
-    let blocks: Vec<Block> = rows.collect();
-    let files = std::fs::read_dir(folder).expect("a folder").count();
-    assert_eq!(files, blocks.len() + 1, "every file has a row");
+    let blocks: Vec<Block> = index.lines().skip(1).map(|row| block(&folder, row)).collect();
+    let files = std::fs::read_dir(folder).expect("a folder");
+    let onnx = |name: &OsStr| name.to_string_lossy().ends_with(".onnx");
+    let files = files.filter(|file| onnx(&file.as_ref().expect("readable").file_name())).count();
+    assert_eq!(files, blocks.len(), "every file has a row");
     blocks
+}
+
+/// One row: the file, its ideal convolutions, whether merging them without a border must be refused.
+fn block(folder: &Path, row: &str) -> Block {
+    let columns: Vec<&str> = row.split('\t').collect();
+    let [file, ideal, refuse] = columns[..] else { panic!("three columns: {row}") };
+    let path = folder.join(file);
+    let graph = load(&path, &Options::default()).unwrap_or_else(|e| panic!("{e}"));
+    let mut fused = fuse(graph.clone(), FuseMode::Free, &mut |_| {});
+    let pruned = prune(&mut fused.graph);
+    let (family, _) = file.split_once("__").expect("block__exporter");
+    let mut ideal: Vec<String> = ideal.split("; ").map(str::to_owned).collect();
+    ideal.sort();
+    let (family, refuse) = (family.to_owned(), refuse == "yes");
+    Block { family, path, ideal, refuse, graph, fused, pruned }
 }
 
 /// `conv3x3 6->8 s2 p1 g2`, `fc 16->10`; `None` for what is neither.
@@ -76,9 +86,7 @@ fn every_block_becomes_its_ideal_convolutions() {
     for block in blocks() {
         let found: Vec<String> =
             convolutions(&block.fused.graph).into_iter().map(|(text, _)| text).collect();
-        let mut ideal = block.ideal.clone();
-        ideal.sort();
-        assert_eq!(found, ideal, "{:?}: {:#?}", block.path, block.fused.refused);
+        assert_eq!(found, block.ideal, "{:?}: {:#?}", block.path, block.fused.refused);
     }
 }
 
@@ -88,6 +96,17 @@ fn only_blocks_with_zero_compactor_rows_lose_channels() {
         let lost = !block.pruned.layers.is_empty();
         assert_eq!(lost, block.family == "resrep", "{:?}: {:#?}", block.path, block.pruned);
     }
+}
+
+#[test]
+fn what_cannot_be_merged_plainly_has_a_bias_of_its_own_at_the_border() {
+    let mut found = 0;
+    for block in blocks().iter().filter(|block| block.refuse) {
+        let border = |node: &Node| matches!(&node.op, Op::Conv(conv) if conv.border.is_some());
+        assert!(block.fused.graph.nodes.iter().any(border), "{:?}", block.path);
+        found += 1;
+    }
+    assert!(found > 0, "no block must be refused");
 }
 
 #[test]
@@ -105,15 +124,18 @@ fn every_fused_block_is_the_same_function_up_to_its_border() {
     assert!(borders > 0, "no block has a border");
 }
 
-#[test]
-fn all_exporters_of_a_block_give_the_same_kernels() {
-    let blocks = blocks();
+/// The exports of each block.
+fn families(blocks: &[Block]) -> Vec<Vec<&Block>> {
     let mut families: BTreeMap<&str, Vec<&Block>> = BTreeMap::new();
-    for block in &blocks {
+    for block in blocks {
         families.entry(&block.family).or_default().push(block);
     }
-    for (family, exports) in families {
-        assert!(exports.len() > 1, "{family} has one export");
+    families.into_values().collect()
+}
+
+#[test]
+fn all_exporters_of_a_block_give_the_same_kernels() {
+    for exports in families(&blocks()) {
         let first = convolutions(&exports[0].fused.graph);
         for other in &exports[1..] {
             let kernels = convolutions(&other.fused.graph);
