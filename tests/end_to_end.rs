@@ -152,6 +152,7 @@ trained! {
     plain_network_answers_as_before_fusion "plain" 7
     diverse_branches_answer_as_before_fusion "dbb" 5
     qarepvgg_answers_as_before_fusion "qarepvgg" 5
+    edge_blocks_answer_as_before_fusion "ecb" 4
 }
 
 #[test]
