@@ -2,10 +2,10 @@
 //!
 //! After fusion a pruned network (`ResRep`'s zero compactor rows, GSM's zero weights) has output
 //! channels whose kernel is zero: they hold `act(bias)`, whatever the picture. Such a constant goes
-//! into the bias of every layer that reads it ([`push`]) and the channel out of the layer that made
+//! into the bias of every layer that reads it (`push`) and the channel out of the layer that made
 //! it; a channel that meets only zero weights goes as well. No pattern of layers is known here:
-//! constants are found forwards ([`constants`]), needs backwards ([`live`]), both through the same
-//! list of what each operation does to channels ([`channels`]).
+//! constants are found forwards (`constants`), needs backwards (`live`), both through the same
+//! list of what each operation does to channels (`channels`).
 //!
 //! Sources: Ding et al., "`ResRep`: Lossless CNN Pruning via Decoupling Remembering and Forgetting",
 //! ICCV 2021; Ding et al., "Global Sparse Momentum SGD for Pruning Very Deep Neural Networks",
