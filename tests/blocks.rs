@@ -9,6 +9,7 @@ use unbraid_converter::fuse::{FuseMode, Fused, fuse};
 use unbraid_converter::graph::{Graph, Node, Op};
 use unbraid_converter::import::{Options, load};
 use unbraid_converter::prune::{Pruning, prune};
+use unbraid_tests::agreement::check;
 use unbraid_tests::graphs::difference;
 
 /// One file and what must become of it.
@@ -122,6 +123,14 @@ fn every_fused_block_is_the_same_function_up_to_its_border() {
         assert!(rounded < 5e-6, "{:?}: {rounded:e}", block.path);
     }
     assert!(borders > 0, "no block has a border");
+}
+
+#[test]
+fn every_block_runs_as_the_oracle_says_before_and_after_fusion() {
+    for block in blocks() {
+        check(&block.graph);
+        check(&block.fused.graph);
+    }
 }
 
 /// The exports of each block.

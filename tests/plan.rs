@@ -1,13 +1,12 @@
 //! Claims about planning: what lies where, and that nothing that is still needed is overwritten.
 #![forbid(unsafe_code)]
 
-use unbraid_converter::graph::{Activation, Function, Graph, Op, Pad, PadMode};
+use unbraid_converter::graph::{Activation, Conv, DepthOrder, Function, Graph, Op, Pad, PadMode};
 use unbraid_converter::plan::arena::{Arena, Lifetime, lower_bound, place};
 use unbraid_converter::plan::{Kind, Options, Plan, PlanError, plan};
-use unbraid_converter::tensor::Tensor;
 use unbraid_converter::write::strand;
 use unbraid_runtime::step;
-use unbraid_tests::graphs::{Builder, Layer};
+use unbraid_tests::graphs::{Builder, Layer, square};
 use unbraid_tests::repvgg::Variant;
 use unbraid_tests::rng::Random;
 
@@ -163,20 +162,57 @@ fn zero_padding_goes_into_the_window_that_reads_it() {
 #[test]
 fn all_problems_are_reported_at_once() {
     let (mut net, x) = Builder::new(9, 4, [6, 6]);
-    let picture = [1, 4, 6, 6];
-    let map = net.random.tensor(&picture, 0.0, 1.0);
-    let map = net.constant(map);
-    let a = net.add(x, map);
-    let b = net.node(Op::Mul, vec![a, x], &picture);
-    let pooled = net.node(Op::GlobalAveragePool, vec![b], &[1, 4, 1, 1]);
-    let c = net.add(b, pooled);
-    let one = net.constant(Tensor::f32([], vec![1.0]).expect("a scalar"));
-    let d = net.node(Op::Div, vec![one, c], &picture);
-    let PlanError { problems } = refused(&net.finish(&[d]));
+    let layer =
+        Conv { window: square(1, 1, 0), groups: 1, border: None, activation: Activation::None };
+    let weight = net.node(Op::Reshape, vec![x], &[4, 4, 3, 3]);
+    let a = net.node(Op::Conv(layer), vec![x, weight], &[1, 4, 4, 4]);
+    let b = net.node(Op::Sub, vec![a, x], &[1, 4, 4, 4]);
+    let c = net.node(Op::Softmax { axis: 4 }, vec![b], &[1, 4, 4, 4]);
+    let PlanError { problems } = refused(&net.finish(&[c]));
     let names: Vec<&str> = problems.iter().map(|problem| problem.node.as_str()).collect();
-    assert_eq!(names, ["Add_0", "Mul_1", "Add_3", "Div_4"]);
-    assert!(matches!(problems[0].kind, Kind::Broadcast { .. }));
-    assert_eq!(problems[1].kind, Kind::TwoComputed);
-    assert!(matches!(problems[2].kind, Kind::Broadcast { .. }));
-    assert_eq!(problems[3].kind, Kind::ComputedDivisor);
+    assert_eq!(names, ["Conv_1", "Sub_2", "Softmax_3"]);
+    assert!(matches!(problems[0].kind, Kind::NotConstant { .. }));
+    assert!(matches!(problems[1].kind, Kind::Broadcast { .. }));
+    assert!(matches!(problems[2].kind, Kind::SoftmaxAxis { .. }));
+}
+
+#[test]
+fn moves_that_bytes_can_stay_for_need_no_step() {
+    let (mut net, x) = Builder::new(10, 6, [4, 4]);
+    // To pixels, where the picture lies pixel by pixel already, and back.
+    let y = net.node(Op::Transpose { perm: vec![0, 2, 3, 1] }, vec![x], &[1, 4, 4, 6]);
+    let y = net.node(Op::Reshape, vec![y], &[16, 6]);
+    let y = net.linear(y, 8);
+    let y = net.node(Op::Reshape, vec![y], &[1, 4, 4, 8]);
+    let y = net.node(Op::Transpose { perm: vec![0, 3, 1, 2] }, vec![y], &[1, 8, 4, 4]);
+    let y = net.conv_relu(y, Layer::of(5, 3, 1, 1));
+    assert_eq!(ops(&planned(&net.finish(&[y]))), ["conv", "conv"]);
+}
+
+#[test]
+fn a_pixel_shuffle_is_one_step_however_it_is_spelt() {
+    let order = DepthOrder::ChannelFirst;
+    let (mut net, x) = Builder::new(11, 12, [4, 5]);
+    let y = net.node(Op::DepthToSpace { block: 2, order }, vec![x], &[1, 3, 8, 10]);
+    let one = planned(&net.finish(&[y]));
+    let (mut net, x) = Builder::new(11, 12, [4, 5]);
+    let y = net.node(Op::Reshape, vec![x], &[1, 3, 2, 2, 4, 5]);
+    let perm = vec![0, 1, 4, 2, 5, 3];
+    let y = net.node(Op::Transpose { perm }, vec![y], &[1, 3, 4, 2, 5, 2]);
+    let y = net.node(Op::Reshape, vec![y], &[1, 3, 8, 10]);
+    let three = planned(&net.finish(&[y]));
+    assert_eq!(ops(&one), ["rearrange"]);
+    assert_eq!(one.steps, three.steps);
+}
+
+#[test]
+fn gates_are_repeated_without_a_step() {
+    let (mut net, x) = Builder::new(12, 8, [6, 6]);
+    let y = net.node(Op::GlobalAveragePool, vec![x], &[1, 8, 1, 1]);
+    let y = net.conv_relu(y, Layer::of(2, 1, 1, 1));
+    let y = net.conv(y, Layer::of(8, 1, 1, 1).biased());
+    let gate = net.node(Op::Unary(Function::Sigmoid), vec![y], &[1, 8, 1, 1]);
+    let y = net.node(Op::Mul, vec![gate, x], &[1, 8, 6, 6]);
+    let plan = planned(&net.finish(&[y]));
+    assert_eq!(ops(&plan), ["global_average_pool", "conv", "conv", "sigmoid", "mul"]);
 }

@@ -10,7 +10,8 @@
 //! every such node.
 
 pub mod arena;
-mod channelwise;
+mod batch;
+mod binary;
 mod concat;
 mod dense;
 mod error;
@@ -21,6 +22,7 @@ mod pack;
 mod pad;
 mod pointwise;
 mod spans;
+mod view;
 mod weights;
 mod window;
 

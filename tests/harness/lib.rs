@@ -1,6 +1,7 @@
 //! What the tests share: random numbers, model generators, the data set, guard bytes.
 #![forbid(unsafe_code)]
 
+pub mod agreement;
 pub mod calibration;
 pub mod conv_cases;
 pub mod dead;

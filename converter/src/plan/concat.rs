@@ -1,66 +1,57 @@
 //! Lowering of concatenation.
 
 use super::error::Kind;
-use super::lower::{Draft, Lowering, Place};
-use super::order::{Order, dims};
+use super::lower::{Lowering, Place};
+use super::order::{Order, dims, picture_dims};
 use crate::graph::Node;
 use unbraid_runtime::dims::Dims;
 use unbraid_runtime::step;
 
 impl Lowering<'_> {
-    /// One copy an operand. Copies see memory: the axes before the concatenated one count pixels,
-    /// those from it on are one run of "channels" a pixel.
+    /// One copy an operand, into its box of the result.
     pub(super) fn concat(&mut self, node: &Node, axis: usize) -> Result<(), Kind> {
         let graph = self.graph;
         let shape = graph.shape(node.output);
         let mut copies = Vec::with_capacity(node.inputs.len());
-        let mut at = 0;
+        let mut offset = 0;
         for &id in &node.inputs {
             let operand = graph.shape(id);
-            let input = self.ordered(id, order_for(operand, axis))?;
-            let dims = runs(operand, axis)?;
-            copies.push((at, Place { buffer: input.buffer, dims }));
-            at += dims.c;
+            let buffer = self.ordered(id, &Order::natural(operand))?.buffer;
+            let (dims, place) = boxed(operand, axis)?;
+            let mut at = [0; 3];
+            at[place] = offset as u32;
+            copies.push((at, Place { buffer, dims }));
+            offset += operand.get(axis).copied().unwrap_or(0);
         }
-        let order = order_for(shape, axis);
-        let stored = self.store(node.output, order)?;
-        let output = Place { buffer: stored.buffer, dims: runs(shape, axis)? };
-        let name = self.name(node, order, output.dims)?;
+        let buffer = self.store(node.output, Order::natural(shape))?.buffer;
+        let output = Place { buffer, dims: boxed(shape, axis)?.0 };
+        let name = self.name(node, output.dims);
         let last = copies.len().saturating_sub(1);
         for (k, (at, input)) in copies.into_iter().enumerate() {
             // Only the last copy completes the value.
-            self.push_draft(Draft {
-                name: if k == last { name.clone() } else { format!("{name} (operand {k})") },
-                op: step::Op::CopyInto { at: [0, 0, at] },
-                input,
-                other: None,
-                output,
-            });
+            let name = if k == last { name.clone() } else { format!("{name} (operand {k})") };
+            self.push_named(name, step::Op::CopyInto { at }, input, output);
         }
         Ok(())
     }
 }
 
-/// The order in which concatenation along an axis copies runs.
-fn order_for(shape: &[usize], axis: usize) -> Order {
-    if shape.len() == 3 && axis == 1 { Order::of_picture(shape) } else { Order::of_port(shape) }
-}
-
-/// A value of [`order_for`]'s order as pixels with runs that begin at `axis`.
-fn runs(shape: &[usize], axis: usize) -> Result<Dims, Kind> {
-    let not_picture = || Kind::NotPicture { shape: shape.to_vec() };
-    match *shape {
-        [1, c, h, w] => match axis {
-            1 => dims(h, w, c),
-            2 => dims(1, 1, h * w * c),
-            3 => dims(1, h, w * c),
-            _ => Err(not_picture()),
-        },
-        [_, _, _, _] => Err(not_picture()),
-        [1, c, w] if axis == 1 => dims(1, w, c),
-        _ if axis < shape.len() => {
-            dims(1, shape[..axis].iter().product(), shape[axis..].iter().product())
+/// Dims of a value in its natural order of which one axis is `axis`, and which one: rows, columns
+/// or channels.
+fn boxed(shape: &[usize], axis: usize) -> Result<(Dims, usize), Kind> {
+    let natural = Order::natural_axes(shape);
+    match (shape, axis) {
+        ([1, _, _, _], 1..) => Ok((picture_dims(shape)?, [2, 0, 1][axis - 1])),
+        ([1, _, _], 1..) => Ok((picture_dims(shape)?, [2, 1][axis - 1])),
+        _ => {
+            let at = natural.iter().position(|&own| own == axis);
+            let at = at.ok_or_else(|| Kind::NotPicture { shape: shape.to_vec() })?;
+            let run = |axes: &[usize]| axes.iter().map(|&axis| shape[axis]).product();
+            let (before, after) = (run(&natural[..at]), run(&natural[at + 1..]));
+            match before {
+                1 => Ok((dims(shape[axis], 1, after)?, 0)),
+                _ => Ok((dims(before, shape[axis], after)?, 1)),
+            }
         }
-        _ => Err(not_picture()),
     }
 }

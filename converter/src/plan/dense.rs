@@ -1,10 +1,11 @@
 //! Lowering of what has weights: convolutions and dense layers.
 
+use super::batch::{apart, one_of};
 use super::error::Kind;
-use super::lower::{Lowering, Place};
+use super::lower::{Buffer, Lowering, Place};
 use super::order::{Order, dims};
 use super::pack;
-use crate::graph::{Activation, BorderBias, Conv, Node, Pad, Window};
+use crate::graph::{Activation, BorderBias, Conv, Node, Pad, ValueId, Window};
 use unbraid_runtime::dims::Dims;
 use unbraid_runtime::kernels::conv_f32;
 use unbraid_runtime::span::Span;
@@ -67,19 +68,24 @@ impl Lowering<'_> {
         };
         let window = Window { pad: widen(conv.window.pad, extra)?, ..conv.window };
         let border = conv.border.as_ref().map_or(Border::default(), |b: &BorderBias| b.classes);
-        self.push_conv(node, filters, window, (oihw, bias, border), &conv.activation, input, output)
+        let pictures = match *self.graph.shape(source) {
+            [pictures, _, h, _] => apart(pictures, h, &window, border),
+            _ => 1,
+        };
+        let packed = (oihw, bias, border);
+        let places = flattened(&window, border, (input, output))?;
+        self.push_conv(node, filters, window, packed, &conv.activation, (places, pictures))
     }
 
-    /// Packs everything and appends the step.
-    pub(super) fn push_conv(
+    /// Packs everything and appends the step, or one a picture.
+    fn push_conv(
         &mut self,
         node: &Node,
         filters: Filters,
         window: Window,
         (oihw, bias, border): (&[f32], &[f32], Border),
         activation: &Activation,
-        input: Place,
-        output: Place,
+        (places, pictures): ((Place, Place), usize),
     ) -> Result<(), Kind> {
         self.keep_plain(oihw);
         let Filters { out_c, in_c, kh, kw, layout, groups } = filters;
@@ -88,6 +94,7 @@ impl Lowering<'_> {
             found: vec![oihw.len()],
             expected: vec![out_c, in_c, kh, kw],
         })?;
+        let (x, y) = (one_of(places.0.dims, pictures), one_of(places.1.dims, pictures));
         let conv = step::Conv {
             window,
             groups: u32::try_from(groups).map_err(|_| Kind::TooLarge { shape: vec![groups] })?,
@@ -96,10 +103,9 @@ impl Lowering<'_> {
             bias: self.bias(&filters, bias, border)?,
             border,
             activation: self.stored_activation(activation, out_c, |s| filters.pack_channels(s))?,
-            scratch: self.scratch(layout, &window, input.dims, output.dims)?,
+            scratch: self.scratch(layout, &window, x, y)?,
         };
-        self.push(node, step::Op::Conv(conv), input, output);
-        Ok(())
+        self.push_each(node, step::Op::Conv(conv), places, pictures)
     }
 
     /// Bias vectors, one a border class, each filled up as the layout demands.
@@ -135,11 +141,15 @@ impl Lowering<'_> {
         })
     }
 
+    /// One vector is a dense layer; several are the pixels of a 1x1 convolution. The values of a
+    /// vector are never moved, the columns of its weights are.
     pub(super) fn linear(&mut self, node: &Node, activation: &Activation) -> Result<(), Kind> {
         let (id, weight) = (Self::operand(node, 0)?, Self::operand(node, 1)?);
-        let len = |shape: &[usize]| shape.iter().product::<usize>();
         let weights = self.constant(weight)?;
-        let (out_c, in_c) = (len(self.graph.shape(node.output)), len(self.graph.shape(id)));
+        let (shape, result) = (self.graph.shape(id), self.graph.shape(node.output));
+        let rows = result.first().copied().unwrap_or(1).max(1);
+        let len = |shape: &[usize]| shape.iter().product::<usize>() / rows;
+        let (out_c, in_c) = (len(result), len(shape));
         if self.graph.shape(weight) != [out_c, in_c] {
             let (what, found) = ("dense weights", self.graph.shape(weight).to_vec());
             return Err(Kind::Shape { what, found, expected: vec![out_c, in_c] });
@@ -148,9 +158,17 @@ impl Lowering<'_> {
             Some(&bias) => self.constant(bias)?,
             None => &vec![0.0; out_c],
         };
-        let stored = self.stored(id)?;
-        let weights = columns_as_stored(weights, in_c, stored.order);
+        let (buffer, columns) = self.vectors(id, rows, in_c)?;
+        let weights = with_columns(weights, in_c, &columns);
         let filters = Filters { layout: Layout::F32Nr16, groups: 1, out_c, in_c, kh: 1, kw: 1 };
+        let input = Place { buffer, dims: dims(rows, 1, in_c)? };
+        let output = self.new_picture(node.output)?;
+        if rows > 1 {
+            let (window, border) = (Window::POINT, Border::default());
+            let places = flattened(&window, border, (input, output))?;
+            let packed = (&weights[..], bias, border);
+            return self.push_conv(node, filters, window, packed, activation, (places, 1));
+        }
         let packed = filters.pack(&weights).ok_or_else(|| Kind::Shape {
             what: "dense weights",
             found: vec![weights.len()],
@@ -161,11 +179,38 @@ impl Lowering<'_> {
             bias: self.bias(&filters, bias, Border::default())?,
             activation: self.stored_activation(activation, out_c, |s| filters.pack_channels(s))?,
         };
-        let input = Place { buffer: stored.buffer, dims: dims(1, 1, in_c)? };
-        let output = self.new_picture(node.output)?;
         self.push(node, step::Op::Linear(linear), input, output);
         Ok(())
     }
+
+    /// Vectors that lie one behind the other, and the order of the values of each.
+    fn vectors(&mut self, id: ValueId, rows: usize, len: usize) -> Result<(Buffer, Order), Kind> {
+        let stored = self.stored(id)?;
+        if let Some(order) = stored.order.of_rows(rows, len) {
+            return Ok((stored.buffer, order));
+        }
+        let order = Order::row_major(self.graph.shape(id));
+        Ok((self.ordered(id, &order)?.buffer, Order::row_major(&[len])))
+    }
+}
+
+/// The same pixels in rows of at least eight where there are as many, because kernels compute several
+/// pixels of a row at once: nothing but a 1x1 window without borders is free of the picture's shape.
+fn flattened(
+    window: &Window,
+    border: Border,
+    (input, output): (Place, Place),
+) -> Result<(Place, Place), Kind> {
+    const SEVERAL: usize = 8;
+    let (h, w) = (input.dims.h as usize, input.dims.w as usize);
+    if *window != Window::POINT || border != Border::default() || w >= SEVERAL || h == 1 {
+        return Ok((input, output));
+    }
+    let pixels = h * w;
+    let w = (SEVERAL..pixels).find(|&w| pixels.is_multiple_of(w)).unwrap_or(pixels);
+    let place =
+        |place: Place| Ok(Place { dims: dims(pixels / w, w, place.dims.c as usize)?, ..place });
+    Ok((place(input)?, place(output)?))
 }
 
 fn filters(conv: &Conv, shape: &[usize], x: Dims, y: Dims) -> Result<Filters, Kind> {
@@ -194,11 +239,12 @@ pub(super) fn widen(pad: Pad, extra: Pad) -> Result<Pad, Kind> {
     })
 }
 
-/// Dense weights `[O,K]` with columns in the order in which the input lies in memory: a flattened
-/// picture is never moved, its weights are.
-fn columns_as_stored(weights: &[f32], in_c: usize, order: Order) -> Vec<f32> {
-    let Order::ChannelsLast { channels, pixels } = order else { return weights.to_vec() };
-    let column = |at: usize| (at % channels) * pixels + at / channels;
-    let rows = weights.chunks(in_c.max(1));
-    rows.flat_map(|row| (0..row.len()).map(move |at| row[column(at)])).collect()
+/// Dense weights `[O,K]` with columns in the order in which the values lie in memory.
+fn with_columns(weights: &[f32], in_c: usize, order: &Order) -> Vec<f32> {
+    let mut moved = vec![0.0; weights.len()];
+    let places: Vec<usize> = (0..in_c).map(|number| order.place(number)).collect();
+    for (from, to) in weights.chunks(in_c.max(1)).zip(moved.chunks_mut(in_c.max(1))) {
+        from.iter().zip(&places).for_each(|(&weight, &place)| to[place] = weight);
+    }
+    moved
 }

@@ -41,30 +41,27 @@ impl Problem {
 /// What was found, what was expected, and what to do about it.
 #[derive(Clone, Debug, PartialEq, Error)]
 pub enum Kind {
-    /// Operands of different shapes that a channel vector does not cover.
+    /// Operands that do not broadcast to the result.
     #[error(
-        "operands {left:?} and {right:?} differ by more than a value a channel; supported are equal \
-         shapes, a scalar, or one constant a channel ([C,1,1]); compute the expanded operand \
-         outside the network"
+        "operands {left:?} and {right:?} do not repeat to {result:?}; re-export the model with \
+         shapes that broadcast"
     )]
     Broadcast {
         /// Shape of the first operand.
         left: Vec<usize>,
         /// Shape of the second operand.
         right: Vec<usize>,
+        /// Shape of the result.
+        result: Vec<usize>,
     },
-    /// Sub, Mul or Div of two computed values.
+    /// Elements that no view of six axes reaches.
     #[error(
-        "both operands are computed at run time; supported is one constant operand (a scalar or \
-         one value a channel); two computed values can be added and subtracted"
+        "the elements of {shape:?} are moved along more than six axes; reshape before the transpose"
     )]
-    TwoComputed,
-    /// An operation that the runtime does not have.
-    #[error("the runtime has no step for it; convert with --emit-onnx for other runtimes")]
-    NoStep,
-    /// A divisor that is only known at run time.
-    #[error("the divisor is computed at run time; supported are constant divisors")]
-    ComputedDivisor,
+    Axes {
+        /// The shape.
+        shape: Vec<usize>,
+    },
     /// Weights, bias or statistics that depend on the input.
     #[error(
         "input {input:?} must be a float constant but is computed at run time; export the model \
@@ -94,17 +91,14 @@ pub enum Kind {
         /// How many there are.
         found: usize,
     },
-    /// A shape with no channels, or more than one picture.
-    #[error("shape {shape:?} is no picture; supported are [1,C], [1,C,W] and [1,C,H,W]")]
+    /// A shape with no channels, or too many axes.
+    #[error("shape {shape:?} is no picture; supported are [N,C], [N,C,W] and [N,C,H,W]")]
     NotPicture {
         /// The shape.
         shape: Vec<usize>,
     },
-    /// Softmax across an axis that is neither channels nor innermost.
-    #[error(
-        "softmax along axis {axis} of {shape:?}; supported are axis 1 and the last axis; transpose \
-         before export"
-    )]
+    /// Softmax along an axis that there is not.
+    #[error("softmax along axis {axis} of {shape:?}, which has fewer axes; re-export the model")]
     SoftmaxAxis {
         /// The axis.
         axis: usize,

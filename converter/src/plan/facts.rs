@@ -4,7 +4,7 @@ use super::arena::{Lifetime, lower_bound};
 use crate::graph::{Activation, Graph, Node, Op, ValueId};
 use crate::tensor::elements;
 
-/// Multiply-accumulates: a convolution `O * I/g * Kh * Kw * oh * ow`, a dense layer `O * K`,
+/// Multiply-accumulates: a convolution `N * O * I/g * Kh * Kw * oh * ow`, a dense layer `N * O * K`,
 /// everything else nothing.
 pub fn macs(graph: &Graph) -> u64 {
     graph.nodes.iter().map(|node| node_macs(graph, node)).sum()
@@ -15,10 +15,11 @@ pub fn node_macs(graph: &Graph, node: &Node) -> u64 {
     let weights = || node.inputs.get(1).map_or(0, |&id| count(graph, id));
     match &node.op {
         Op::Conv(_) => {
-            let pixels: usize = graph.shape(node.output).iter().skip(2).product();
-            weights() * pixels as u64
+            let shape = graph.shape(node.output);
+            let pixels: usize = shape.iter().skip(2).product();
+            weights() * (shape[0] * pixels) as u64
         }
-        Op::Linear { .. } => weights(),
+        Op::Linear { .. } => weights() * graph.shape(node.output)[0] as u64,
         Op::BatchNorm { .. }
         | Op::Activation(_)
         | Op::Unary(_)

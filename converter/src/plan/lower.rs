@@ -4,19 +4,19 @@
 //! when all lifetimes are known (`super::arena`).
 
 use super::error::{Kind, PlanError, Problem, port};
-use super::order::{Order, dims, picture_dims};
+use super::order::{Order, picture_dims};
 use super::weights::Weights;
 use super::{Options, Target};
-use crate::graph::{Graph, Node, Op, Pad, PadMode, ValueId};
+use crate::graph::{Activation, Graph, Node, Op, Pad, ValueId};
 use std::collections::HashMap;
 use unbraid_runtime::dims::Dims;
-use unbraid_runtime::step::{self, View};
+use unbraid_runtime::step::{self, Binary, View};
 
 /// Index into [`Lowering::buffers`].
 pub(super) type Buffer = usize;
 
 /// A value in memory.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub(super) struct Stored {
     /// Where.
     pub(super) buffer: Buffer,
@@ -88,8 +88,8 @@ pub(super) struct Lowering<'g> {
     stored: Vec<Option<Stored>>,
     /// For each value, the zero padding that its only consumer takes over.
     absorbed: HashMap<ValueId, (ValueId, Pad)>,
-    /// Buffers that hold another buffer's values in another order.
-    reordered: HashMap<(Buffer, Order), Buffer>,
+    /// Buffers that hold a view of all values of another one.
+    pub(super) views: HashMap<(Buffer, View), Buffer>,
     buffers: Vec<u64>,
     drafts: Vec<Draft>,
     plain: Option<Vec<f32>>,
@@ -104,7 +104,7 @@ impl<'g> Lowering<'g> {
             weights: Weights::default(),
             stored: vec![None; graph.values.len()],
             absorbed: super::pad::absorbed(graph),
-            reordered: HashMap::new(),
+            views: HashMap::new(),
             buffers: Vec::new(),
             drafts: Vec::new(),
             plain: options.tunable.then(Vec::new),
@@ -117,7 +117,7 @@ impl<'g> Lowering<'g> {
         let mut places = Vec::with_capacity(graph.inputs.len());
         for &id in &graph.inputs {
             let order = Order::of_port(graph.shape(id));
-            match self.store(id, order).and_then(|stored| self.place(id, stored)) {
+            match self.store(id, order).and_then(|stored| self.place(id, &stored)) {
                 Ok(place) => places.push(place),
                 Err(kind) => self.problems.push(port(graph, id, "input", kind)),
             }
@@ -129,7 +129,7 @@ impl<'g> Lowering<'g> {
         let graph = self.graph;
         let mut places = Vec::with_capacity(graph.outputs.len());
         for &id in &graph.outputs {
-            match self.ordered(id, Order::of_port(graph.shape(id))) {
+            match self.ordered(id, &Order::of_port(graph.shape(id))) {
                 Ok(place) => places.push(place),
                 Err(kind) => self.problems.push(port(graph, id, "output", kind)),
             }
@@ -153,10 +153,10 @@ impl<'g> Lowering<'g> {
             Op::Activation(activation) => self.activation(node, activation),
             Op::Unary(function) => self.elementwise(node, step::Op::Apply(*function)),
             Op::Softmax { axis } => self.softmax(node, *axis),
-            Op::Add { activation } => self.add(node, activation),
-            Op::Sub => self.sub(node),
-            Op::Mul => self.mul(node),
-            Op::Div => self.div(node),
+            Op::Add { activation } => self.binary(node, Binary::Add, activation),
+            Op::Sub => self.binary(node, Binary::Sub, &Activation::None),
+            Op::Mul => self.binary(node, Binary::Mul, &Activation::None),
+            Op::Div => self.binary(node, Binary::Div, &Activation::None),
             Op::MaxPool(window) => self.max_pool(node, *window),
             Op::AveragePool { window, count_include_pad } => {
                 self.average_pool(node, *window, *count_include_pad)
@@ -164,13 +164,12 @@ impl<'g> Lowering<'g> {
             Op::GlobalAveragePool => self.global_average_pool(node),
             Op::Linear { activation } => self.linear(node, activation),
             Op::Reshape => self.alias(node),
-            Op::Pad { pad, mode: PadMode::Constant(value) } => self.pad(node, *pad, *value),
+            Op::Transpose { .. } | Op::DepthToSpace { .. } | Op::SpaceToDepth { .. } => {
+                self.exchange(node)
+            }
+            Op::Slice { starts, steps } => self.slice(node, starts, steps),
+            Op::Pad { pad, mode } => self.pad(node, *pad, *mode),
             Op::Concat { axis } => self.concat(node, *axis),
-            Op::Transpose { .. }
-            | Op::Slice { .. }
-            | Op::DepthToSpace { .. }
-            | Op::SpaceToDepth { .. }
-            | Op::Pad { .. } => Err(Kind::NoStep),
         }
     }
 
@@ -200,8 +199,8 @@ impl<'g> Lowering<'g> {
     pub(super) fn stored(&self, id: ValueId) -> Result<Stored, Kind> {
         let value = self.graph.get(id);
         let input = || value.name.clone();
-        match self.stored[id.index()] {
-            Some(stored) => Ok(stored),
+        match &self.stored[id.index()] {
+            Some(stored) => Ok(stored.clone()),
             None if value.constant.is_some() => Err(Kind::IsConstant { input: input() }),
             None => Err(Kind::Unfilled { input: input() }),
         }
@@ -209,39 +208,53 @@ impl<'g> Lowering<'g> {
 
     /// Gives a value a buffer of its own.
     pub(super) fn store(&mut self, id: ValueId, order: Order) -> Result<Stored, Kind> {
-        let shape = self.graph.shape(id);
-        let bytes = crate::tensor::elements(shape).and_then(|n| n.checked_mul(4));
-        let fits = |&bytes: &usize| bytes > 0 && u32::try_from(bytes).is_ok();
-        let bytes = bytes.filter(fits).ok_or_else(|| Kind::TooLarge { shape: shape.to_vec() })?;
-        let stored = Stored { buffer: self.buffers.len(), order };
-        self.buffers.push(bytes as u64);
-        self.stored[id.index()] = Some(stored);
+        let stored = Stored { buffer: self.buffer_for(self.graph.shape(id))?, order };
+        self.stored[id.index()] = Some(stored.clone());
         Ok(stored)
     }
 
-    /// A buffer as large as `like`, for a value that the graph does not have.
-    pub(super) fn scratch_buffer(&mut self, like: Buffer) -> Buffer {
+    /// The value is these bytes.
+    pub(super) fn store_as(&mut self, id: ValueId, stored: Stored) {
+        self.stored[id.index()] = Some(stored);
+    }
+
+    /// A buffer for a value of this shape.
+    pub(super) fn buffer_for(&mut self, shape: &[usize]) -> Result<Buffer, Kind> {
+        let bytes = crate::tensor::elements(shape).and_then(|n| n.checked_mul(4));
+        let fits = |&bytes: &usize| bytes > 0 && u32::try_from(bytes).is_ok();
+        let bytes = bytes.filter(fits).ok_or_else(|| Kind::TooLarge { shape: shape.to_vec() })?;
+        self.buffers.push(bytes as u64);
+        Ok(self.buffers.len() - 1)
+    }
+
+    /// A buffer as large as another one.
+    pub(super) fn buffer_like(&mut self, like: Buffer) -> Buffer {
         self.buffers.push(self.buffers[like]);
         self.buffers.len() - 1
     }
 
-    /// The view of a stored value that keeps ONNX's order visible.
-    pub(super) fn place(&self, id: ValueId, stored: Stored) -> Result<Place, Kind> {
+    /// All elements of a buffer as a vector.
+    pub(super) fn whole(&self, buffer: Buffer) -> Place {
+        // No buffer has more than 2^32 bytes.
+        Place { buffer, dims: Dims::vector((self.buffers[buffer] / 4) as u32) }
+    }
+
+    /// The dims under which a stored value lies.
+    pub(super) fn place(&self, id: ValueId, stored: &Stored) -> Result<Place, Kind> {
         Ok(Place { buffer: stored.buffer, dims: stored.order.dims(self.graph.shape(id))? })
     }
 
     /// A computed operand in a certain order; a step that copies goes first when it has another.
-    pub(super) fn ordered(&mut self, id: ValueId, order: Order) -> Result<Place, Kind> {
-        let stored = self.stored(id)?;
-        let buffer = self.reorder(id, stored, order)?;
-        self.place(id, Stored { buffer, order })
+    pub(super) fn ordered(&mut self, id: ValueId, order: &Order) -> Result<Place, Kind> {
+        let buffer = self.reordered(id, order)?;
+        self.place(id, &Stored { buffer, order: order.clone() })
     }
 
     /// A computed operand whose axis 1 counts channels, as NHWC.
     pub(super) fn picture(&mut self, id: ValueId) -> Result<Place, Kind> {
         let shape = self.graph.shape(id);
         picture_dims(shape)?;
-        self.ordered(id, Order::of_picture(shape))
+        self.ordered(id, &Order::of_picture(shape))
     }
 
     /// A buffer of its own for a result whose axis 1 counts channels, as NHWC.
@@ -249,21 +262,34 @@ impl<'g> Lowering<'g> {
         let shape = self.graph.shape(id);
         picture_dims(shape)?;
         let stored = self.store(id, Order::of_picture(shape))?;
-        self.place(id, stored)
+        self.place(id, &stored)
     }
 
     /// Appends the step that completes the node's output.
     pub(super) fn push(&mut self, node: &Node, op: step::Op, input: Place, output: Place) {
-        let name = self.graph.get(node.output).name.clone();
+        let name = self.name(node, output.dims);
+        self.push_named(name, op, input, output);
+    }
+
+    /// Appends a step with one operand.
+    pub(super) fn push_named(&mut self, name: String, op: step::Op, input: Place, output: Place) {
         self.drafts.push(Draft { name, op, input, other: None, output });
     }
 
-    /// What to call the step that completes the node's output in this order, seen under `dims`:
-    /// by the value's name only if reading `dims` channel by channel gives ONNX's order.
-    pub(super) fn name(&self, node: &Node, order: Order, dims: Dims) -> Result<String, Kind> {
-        let value = self.graph.get(node.output);
-        let plain = order.dims(&value.shape)?.c == dims.c;
-        Ok(if plain { value.name.clone() } else { format!("{} (as runs)", value.name) })
+    /// What to call the step that completes the node's output, seen under `dims`: by the value's
+    /// name only if reading `dims` channel by channel gives ONNX's order.
+    pub(super) fn name(&self, node: &Node, dims: Dims) -> String {
+        let name = self.value_name(node.output);
+        let stored = self.stored[node.output.index()].as_ref();
+        match stored {
+            Some(stored) if stored.order.is_planar(dims) => name,
+            _ => format!("{name} (as stored)"),
+        }
+    }
+
+    /// ONNX's name of a value.
+    pub(super) fn value_name(&self, id: ValueId) -> String {
+        self.graph.get(id).name.clone()
     }
 
     /// Appends any step.
@@ -281,49 +307,7 @@ impl<'g> Lowering<'g> {
     /// The node's output is its first input's bytes.
     pub(super) fn alias(&mut self, node: &Node) -> Result<(), Kind> {
         let stored = self.stored(Self::operand(node, 0)?)?;
-        self.stored[node.output.index()] = Some(stored);
+        self.store_as(node.output, stored);
         Ok(())
     }
-
-    /// The buffer that holds the value in the order `to`.
-    ///
-    /// Transposing a matrix `[pixels][channels]` into `[channels][pixels]` is, with the roles
-    /// exchanged, its own inverse.
-    fn reorder(&mut self, id: ValueId, stored: Stored, to: Order) -> Result<Buffer, Kind> {
-        if stored.order == to {
-            return Ok(stored.buffer);
-        }
-        if let Some(&buffer) = self.reordered.get(&(stored.buffer, to)) {
-            return Ok(buffer);
-        }
-        let (suffix, from) = match (stored.order, to) {
-            (Order::ChannelsLast { channels, pixels }, Order::RowMajor) => {
-                ("row-major", dims(1, pixels, channels)?)
-            }
-            (Order::RowMajor, Order::ChannelsLast { channels, pixels }) => {
-                ("channels last", dims(1, channels, pixels)?)
-            }
-            _ => {
-                let buffer = self.reorder(id, stored, Order::RowMajor)?;
-                return self.reorder(id, Stored { buffer, order: Order::RowMajor }, to);
-            }
-        };
-        let buffer = self.scratch_buffer(stored.buffer);
-        self.reordered.insert((stored.buffer, to), buffer);
-        self.push_draft(Draft {
-            name: format!("{} ({suffix})", self.graph.get(id).name),
-            op: step::Op::Rearrange(transposed(from)?),
-            input: Place { buffer: stored.buffer, dims: from },
-            other: None,
-            output: Place { buffer, dims: dims(1, 1, (from.w * from.c) as usize)? },
-        });
-        Ok(buffer)
-    }
-}
-
-/// The channels of all pixels one after another, each with its pixels.
-fn transposed(dims: Dims) -> Result<View, Kind> {
-    let Dims { h, w, c } = dims;
-    let stride = i32::try_from(c).map_err(|_| Kind::TooLarge { shape: vec![c as usize] })?;
-    Ok(View { extent: [1, 1, 1, 1, c, h * w], strides: [0, 0, 0, 0, 1, stride], offset: 0 })
 }

@@ -1,11 +1,10 @@
 //! Lowering of explicit padding that fusion has left in the graph.
 
-use super::dense::Filters;
 use super::error::Kind;
 use super::lower::Lowering;
-use crate::graph::{Activation, Graph, Node, Op, Pad, PadMode, ValueId, Window};
+use crate::graph::{Graph, Node, Op, Pad, PadMode, ValueId};
 use std::collections::HashMap;
-use unbraid_runtime::step::{Border, Layout};
+use unbraid_runtime::step;
 
 /// For each value padded with zeros that one windowed operation alone reads: the value without its
 /// padding, and the padding, which the window takes over.
@@ -57,33 +56,13 @@ fn takes_zeros(op: &Op) -> bool {
 }
 
 impl Lowering<'_> {
-    /// A depthwise 1x1 convolution with weight 1 whose window is padded: outside the picture it
-    /// adds nothing to its bias, and the border's bias is the value to pad with. Exact.
-    pub(super) fn pad(&mut self, node: &Node, pad: Pad, value: f32) -> Result<(), Kind> {
+    pub(super) fn pad(&mut self, node: &Node, pad: Pad, mode: PadMode) -> Result<(), Kind> {
         if self.is_absorbed(node.output) {
             return Ok(());
         }
-        let input = self.picture(Self::operand(node, 0)?)?;
-        let output = self.new_picture(node.output)?;
-        let channels = input.dims.c as usize;
-        let filters = Filters {
-            layout: Layout::F32Dw16,
-            groups: channels,
-            out_c: channels,
-            in_c: 1,
-            kh: 1,
-            kw: 1,
-        };
-        let border = Border { top: pad.top, left: pad.left, bottom: pad.bottom, right: pad.right };
-        let (rows, columns) = border.classes();
-        let inside = |row: u32, column: u32| row == border.top && column == border.left;
-        let classes = (0..rows).flat_map(|row| (0..columns).map(move |column| (row, column)));
-        let bias: Vec<f32> = classes
-            .map(|(row, column)| if inside(row, column) { 0.0 } else { value })
-            .flat_map(|value| std::iter::repeat_n(value, channels))
-            .collect();
-        let (ones, window) = (vec![1.0; channels], Window { pad, ..Window::POINT });
-        let packed = (&ones[..], &bias[..], border);
-        self.push_conv(node, filters, window, packed, &Activation::None, input, output)
+        let id = Self::operand(node, 0)?;
+        let pictures = self.graph.shape(id).first().copied().unwrap_or(1);
+        let places = (self.picture(id)?, self.new_picture(node.output)?);
+        self.push_each(node, step::Op::Pad { pad, mode }, places, pictures)
     }
 }

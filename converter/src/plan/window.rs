@@ -1,17 +1,18 @@
 //! Lowering of pools.
 
+use super::batch::apart;
 use super::dense::widen;
 use super::error::Kind;
 use super::lower::Lowering;
-use crate::graph::{Node, Pad, Window};
+use crate::graph::{Border, Hw, Node, Pad, ValueId, Window};
 use unbraid_runtime::step;
 
 impl Lowering<'_> {
     pub(super) fn max_pool(&mut self, node: &Node, window: Window) -> Result<(), Kind> {
-        let input = self.picture(Self::operand(node, 0)?)?;
-        let output = self.new_picture(node.output)?;
-        self.push(node, step::Op::MaxPool(window), input, output);
-        Ok(())
+        let id = Self::operand(node, 0)?;
+        let places = (self.picture(id)?, self.new_picture(node.output)?);
+        let pictures = self.apart(id, &window);
+        self.push_each(node, step::Op::MaxPool(window), places, pictures)
     }
 
     pub(super) fn average_pool(
@@ -21,18 +22,35 @@ impl Lowering<'_> {
         count_include_pad: bool,
     ) -> Result<(), Kind> {
         let (source, extra) = self.unpadded(Self::operand(node, 0)?);
-        let input = self.picture(source)?;
-        let output = self.new_picture(node.output)?;
+        let places = (self.picture(source)?, self.new_picture(node.output)?);
         let window = Window { pad: widen(window.pad, extra)?, ..window };
         let count_include_pad = count_include_pad || extra != Pad::default();
-        self.push(node, step::Op::AveragePool { window, count_include_pad }, input, output);
+        let pictures = self.apart(source, &window);
+        let op = step::Op::AveragePool { window, count_include_pad };
+        self.push_each(node, op, places, pictures)
+    }
+
+    /// Several pictures are one tall one, which a window of one picture walks down.
+    pub(super) fn global_average_pool(&mut self, node: &Node) -> Result<(), Kind> {
+        let id = Self::operand(node, 0)?;
+        let (input, output) = (self.picture(id)?, self.new_picture(node.output)?);
+        let pictures = output.dims.h;
+        let op = if pictures == 1 {
+            step::Op::GlobalAveragePool
+        } else {
+            let kernel = Hw { h: input.dims.h / pictures, w: input.dims.w };
+            let window = Window { kernel, stride: kernel, ..Window::POINT };
+            step::Op::AveragePool { window, count_include_pad: true }
+        };
+        self.push(node, op, input, output);
         Ok(())
     }
 
-    pub(super) fn global_average_pool(&mut self, node: &Node) -> Result<(), Kind> {
-        let input = self.picture(Self::operand(node, 0)?)?;
-        let output = self.new_picture(node.output)?;
-        self.push(node, step::Op::GlobalAveragePool, input, output);
-        Ok(())
+    /// How many pictures of a value a window must take one at a time.
+    fn apart(&self, id: ValueId, window: &Window) -> usize {
+        match *self.graph.shape(id) {
+            [pictures, _, h, _] => apart(pictures, h, window, Border::default()),
+            _ => 1,
+        }
     }
 }
