@@ -34,21 +34,37 @@ class RepVGGBlock(nn.Module):
         return F.relu(y)
 
 
+class SqueezeExcite(nn.Module):
+    """Hu et al., CVPR 2018: x * sigmoid(1x1(ReLU(1x1(mean of x))))."""
+
+    def __init__(self, channels, reduction):
+        super().__init__()
+        self.down = nn.Conv2d(channels, channels // reduction, 1)
+        self.up = nn.Conv2d(channels // reduction, channels, 1)
+
+    def forward(self, x):
+        y = F.relu(self.down(F.adaptive_avg_pool2d(x, 1)))
+        return x * torch.sigmoid(self.up(y))
+
+
 class MobileOneBlock(nn.Module):
     """ReLU of a sum of: `branches` conv-BNs, a 1x1 conv-BN "scale" branch (only
-    where the kernel is larger than 1x1), and a BN of x where the shape allows."""
+    where the kernel is larger than 1x1), and a BN of x where the shape allows; before the
+    ReLU a gate, if there is one."""
 
-    def __init__(self, cin, cout, kernel, stride=1, groups=1, branches=3):
+    def __init__(self, cin, cout, kernel, stride=1, groups=1, branches=3, gate=None):
         super().__init__()
         self.skip = nn.BatchNorm2d(cin) if cin == cout and stride == 1 else None
         self.scale = conv_bn(cin, cout, 1, stride, groups) if kernel > 1 else None
         self.convs = nn.ModuleList(
             conv_bn(cin, cout, kernel, stride, groups) for _ in range(branches))
+        self.gate = gate
 
     def forward(self, x):
         parts = [m(x) for m in (self.skip, self.scale) if m is not None]
         parts += [conv(x) for conv in self.convs]
-        return F.relu(sum(parts[1:], parts[0]))
+        y = sum(parts[1:], parts[0])
+        return F.relu(y if self.gate is None else self.gate(y))
 
 
 def assign_border(y, pad, values):
