@@ -151,7 +151,9 @@ trained! {
     mobileone_answers_as_before_fusion "mobileone" 11
     plain_network_answers_as_before_fusion "plain" 7
     diverse_branches_answer_as_before_fusion "dbb" 5
+    acnet_answers_as_before_fusion "acnet" 5
     qarepvgg_answers_as_before_fusion "qarepvgg" 5
+    repmlp_answers_as_before_fusion "repmlp" 6
     edge_blocks_answer_as_before_fusion "ecb" 4
 }
 
