@@ -201,12 +201,33 @@ fn computed_operands_of_every_shape_that_broadcasts() {
                 both(net, &op, x, gate, &[1, 6, 4, 5])
             });
         }
+        check_on_picture(6, [4, 5], |net, x| {
+            // In an order whose runs are no axes.
+            let y = transposed(net, x, &[0, 2, 1, 3]);
+            let y = net.reshape(y, &[1, 6, 4, 5]);
+            let gate = reduced(net, x, &own);
+            both(net, &Op::Sub, y, gate, &[1, 6, 4, 5])
+        });
         let other = [1, 7 - pick(0, 6), 5 - pick(1, 4), 6 - pick(2, 5)];
         check_on_picture(6, [4, 5], |net, x| {
             // Neither operand is as large as the result.
             let (a, b) = (reduced(net, x, &own), reduced(net, x, &other));
             both(net, &Op::Mul, a, b, &[1, 6, 4, 5])
         });
+    }
+}
+
+#[test]
+fn results_written_over_either_operand() {
+    for op in ARITHMETIC {
+        let (mut net, x) = Builder::new(22, 6, [4, 5]);
+        let kept = net.conv(x, Layer::of(6, 3, 1, 1).biased());
+        let gate = reduced(&mut net, kept, &[1, 6, 4, 5]);
+        // Over the second operand, because the first one is read again.
+        let y = net.node(op.clone(), vec![kept, gate], &[1, 6, 4, 5]);
+        let divisor = reduced(&mut net, kept, &[1, 6, 4, 5]);
+        let z = net.node(op, vec![y, divisor], &[1, 6, 4, 5]);
+        check(&net.finish(&[z, kept]));
     }
 }
 
@@ -324,6 +345,8 @@ fn windows_slide_over_each_picture_of_a_batch() {
         Layer::of(6, 1, 1, 1).biased(),
         Layer::of(6, 1, 2, 1).padded(0),
         Layer::of(6, 2, 2, 1).padded(0),
+        Layer::of(6, 3, 1, 1).padded(0),
+        Layer::of(6, 1, 3, 1).padded(0),
         Layer {
             window: Window { kernel: Hw { h: 1, w: 3 }, ..square(3, 1, 0) },
             ..Layer::of(4, 3, 1, 1)
@@ -337,7 +360,7 @@ fn windows_slide_over_each_picture_of_a_batch() {
             joined(net, y, 3)
         });
     }
-    for window in [square(2, 2, 0), square(3, 1, 1), square(3, 2, 1)] {
+    for window in [square(2, 2, 0), square(3, 3, 0), square(3, 1, 1), square(3, 2, 1)] {
         check_on_picture(4, [8, 12], |net, x| {
             let y = patches(net, x, 4);
             let out = window.output(4, 4).expect("it fits");
