@@ -11,6 +11,7 @@ pub mod certificate;
 mod cover;
 mod flow;
 pub mod form;
+mod function;
 mod interpret;
 pub mod kernel_map;
 mod node_map;
@@ -22,6 +23,7 @@ mod simplify;
 
 pub use certificate::{Certificate, Errors};
 pub(crate) use cover::BIAS_VECTORS;
+pub use function::Recognised;
 pub(crate) use simplify::drop_unnamed;
 
 use crate::graph::{Graph, Op, ValueId};
@@ -66,6 +68,8 @@ pub struct Fused {
     pub regions: Vec<Region>,
     /// What could have been one node and why it is not.
     pub refused: Vec<Refusal>,
+    /// Element-wise nodes that became one function, in execution order.
+    pub functions: Vec<Recognised>,
 }
 
 /// Work and weights of nodes.
@@ -223,6 +227,7 @@ pub fn fuse(mut graph: Graph, mode: FuseMode, progress: &mut dyn FnMut(Progress<
         centre::read_centres(&mut graph);
         regroup::regroup_sums(&mut graph);
     }
+    let functions = function::recognise(&mut graph);
     let flow = Flow::of(&graph, mode != FuseMode::Off);
     let (candidates, declined) = cover::cheapest(&graph, &flow, mode);
     let mut work = Work::new(graph, flow, declined);
@@ -232,7 +237,7 @@ pub fn fuse(mut graph: Graph, mode: FuseMode, progress: &mut dyn FnMut(Progress<
         progress(Progress { done, total, name });
         work.replace(candidate);
     }
-    work.finish()
+    Fused { functions, ..work.finish() }
 }
 
 /// The graph while regions are replaced one by one.
@@ -358,6 +363,11 @@ impl Work {
         simplify::fuse_activations(&mut self.graph);
         simplify::drop_unread(&mut self.graph);
         drop_unnamed(&mut self.graph);
-        Fused { graph: self.graph, regions: self.regions, refused: self.refused }
+        Fused {
+            graph: self.graph,
+            regions: self.regions,
+            refused: self.refused,
+            functions: Vec::new(),
+        }
     }
 }

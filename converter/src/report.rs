@@ -11,7 +11,7 @@ mod text;
 pub use memory::StepMemory;
 pub use network::{Network, NodeFacts, PortFacts};
 
-use crate::fuse::{Fused, Refusal, Region};
+use crate::fuse::{Fused, Recognised, Refusal, Region};
 use crate::graph::{Graph, Op};
 use crate::plan::{Plan, facts};
 use crate::prune::Pruning;
@@ -129,6 +129,8 @@ pub struct Report {
     pub refused: Vec<Refusal>,
     /// Channels that carried nothing and are gone.
     pub pruned: Pruning,
+    /// Element-wise nodes that became one function.
+    pub functions: Vec<Recognised>,
     /// Memory in use, step by step.
     pub memory: Vec<StepMemory>,
     /// The result.
@@ -146,6 +148,7 @@ impl Report {
             saved: Saved::by_all(&fused.regions),
             refused: fused.refused.clone(),
             pruned: Pruning::default(),
+            functions: fused.functions.clone(),
             memory: memory::timeline(plan),
             file: FileFacts {
                 steps: plan.steps.len(),

@@ -2,7 +2,7 @@
 
 use super::text::{grouped, signed};
 use super::{Report, Saved, StepMemory, Total, border_note, pruning, svg};
-use crate::fuse::{Refusal, Region};
+use crate::fuse::{Recognised, Refusal, Region};
 use std::collections::HashMap;
 
 const STYLE: &str = include_str!("page.css");
@@ -17,6 +17,7 @@ impl Report {
             self.summary(),
             self.graphs(),
             regions(&self.regions, self.saved),
+            functions(&self.functions),
             refusals(&self.refused),
             pruning::html(&self.pruned),
             self.timeline(),
@@ -134,6 +135,20 @@ fn row(at: usize, region: &Region) -> String {
          #{number}</span>{name}</td>{cells}</tr>\n<tr class=\"more\"><td colspan=\"10\">from \
          {source} to {output}: {}.{note}</td></tr>\n",
         names(&region.nodes)
+    )
+}
+
+fn functions(functions: &[Recognised]) -> String {
+    if functions.is_empty() {
+        return String::new();
+    }
+    let item = |Recognised { function, nodes, error, .. }: &Recognised| {
+        format!("<li>{function}: {} ({error:.1e})</li>\n", names(nodes))
+    };
+    let items: String = functions.iter().map(item).collect();
+    format!(
+        "<h2>Element-wise nodes that are one function</h2>\n<p>In brackets the largest difference \
+         at sample points, relative to the larger of |x| and 1.</p>\n<ol>\n{items}</ol>\n"
     )
 }
 

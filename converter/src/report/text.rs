@@ -1,7 +1,7 @@
 //! [`Report`] as text: aligned columns, at most 100 characters a line.
 
 use super::{Report, Saved, Total, border_note, pruning};
-use crate::fuse::{Refusal, Region};
+use crate::fuse::{Recognised, Refusal, Region};
 use std::fmt;
 
 /// Characters in the longest line.
@@ -13,6 +13,7 @@ impl fmt::Display for Report {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write_totals(f, &self.model, &self.totals())?;
         write_regions(f, &self.regions)?;
+        write_functions(f, &self.functions)?;
         write_refusals(f, &self.refused)?;
         pruning::write_text(f, &self.pruned)?;
         let (file, arena) = (&self.file, &self.file.arena_bytes);
@@ -62,6 +63,18 @@ fn write_regions(f: &mut fmt::Formatter<'_>, regions: &[Region]) -> fmt::Result 
         if let Some(note) = border_note(region) {
             writeln!(f, "  {note}")?;
         }
+    }
+    Ok(())
+}
+
+fn write_functions(f: &mut fmt::Formatter<'_>, functions: &[Recognised]) -> fmt::Result {
+    if functions.is_empty() {
+        return Ok(());
+    }
+    writeln!(f, "\nelement-wise nodes that are one function: {}", functions.len())?;
+    for Recognised { name, function, nodes, error } in functions {
+        let name = shortened(name, NAME);
+        writeln!(f, "{name:NAME$} {:>5} {error:>7.1e} {function}", nodes.len())?;
     }
     Ok(())
 }
