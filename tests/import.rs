@@ -31,7 +31,7 @@ fn random_inputs(graph: &Graph, seed: u64) -> Vec<Vec<f64>> {
 #[test]
 fn both_exports_of_every_trained_model_import() {
     let paths = models();
-    assert_eq!(paths.len(), 6, "{paths:?}");
+    assert!(paths.len() >= 6 && paths.len().is_multiple_of(2), "{paths:?}");
     for path in paths {
         let graph = load(&path, &Options::default()).expect("a good model");
         let shape = |ids: &[_]| graph.shape(ids[0]).to_vec();
