@@ -129,11 +129,7 @@ fn work(step: &Step) -> Work {
         Op::AveragePool { window: geometry, count_include_pad } => {
             pool(input, output, window(geometry), *count_include_pad)
         }
-        Op::GlobalAveragePool => Work {
-            extent: Extent::columns(input.c),
-            params: matrix(input).to_vec(),
-            operands: Operands::default(),
-        },
+        Op::GlobalAveragePool => alone(Extent::columns(input.c), &[&matrix(input)]),
         Op::Binary { function, other, swapped, activation } => {
             pair(output, binary(*function, *swapped), other, *activation)
         }
@@ -142,33 +138,29 @@ fn work(step: &Step) -> Work {
             elementwise(output, *activation, operands)
         }
         Op::Activate(activation) => elementwise(output, *activation, slopes(*activation)),
-        Op::Apply(applied) => Work {
-            extent: Extent::rows(count(output)),
-            params: [&[count(output)][..], &function(*applied)].concat(),
-            operands: Operands::default(),
-        },
-        Op::Softmax => Work {
-            extent: Extent::rows(input.h * input.w),
-            params: matrix(input).to_vec(),
-            operands: Operands::default(),
-        },
-        Op::CopyInto { at } => Work {
-            extent: Extent::rows(count(input)),
-            params: [dims(input), dims(output), *at].concat(),
-            operands: Operands { partial_output: true, ..Operands::default() },
-        },
-        Op::Rearrange(shown) => Work {
-            extent: Extent::rows(count(output)),
-            params: [&[count(output)][..], &view(shown)].concat(),
-            operands: Operands::default(),
-        },
-        Op::Pad { pad, mode } => Work {
-            extent: Extent::rows(count(output)),
-            params: [&dims(input)[..], &dims(output), &[pad.top, pad.left], &pad_mode(*mode)]
-                .concat(),
-            operands: Operands::default(),
-        },
+        Op::Apply(applied) => {
+            alone(Extent::rows(count(output)), &[&[count(output)], &function(*applied)])
+        }
+        Op::Softmax => alone(Extent::rows(input.h * input.w), &[&matrix(input)]),
+        Op::CopyInto { at } => {
+            let params = [dims(input), dims(output), *at].concat();
+            let operands = Operands { partial_output: true, ..Operands::default() };
+            Work { extent: Extent::rows(count(input)), params, operands }
+        }
+        Op::Rearrange(shown) => {
+            alone(Extent::rows(count(output)), &[&[count(output)], &view(shown)])
+        }
+        Op::Pad { pad, mode } => {
+            let before = [pad.top, pad.left];
+            let params: [&[u32]; 4] = [&dims(input), &dims(output), &before, &pad_mode(*mode)];
+            alone(Extent::rows(count(output)), &params)
+        }
     }
+}
+
+/// What reads its input and nothing else.
+fn alone(extent: Extent, params: &[&[u32]]) -> Work {
+    Work { extent, params: params.concat(), operands: Operands::default() }
 }
 
 fn count(dims: Dims) -> u32 {

@@ -4,15 +4,15 @@
 //! platform: no fused multiply-add, and `libm` in place of the system's library.
 
 use crate::step::Function;
-use core::f32::consts::{FRAC_1_SQRT_2, LOG2_E};
+use core::f32::consts::{FRAC_1_SQRT_2, FRAC_2_SQRT_PI, LOG2_E};
 
 /// Replaces each value by the function of it.
 #[inline(always)]
 pub(super) fn apply(function: Function, values: &mut [f32]) {
     match function {
         Function::Sigmoid => map(values, sigmoid),
-        Function::Tanh => map(values, libm::tanhf),
-        Function::Erf => map(values, libm::erff),
+        Function::Tanh => map(values, tanh),
+        Function::Erf => map(values, erf),
         Function::Gelu => map(values, |x| 0.5 * x * erfc(-x * FRAC_1_SQRT_2)),
         Function::HardSigmoid { alpha, beta } => map(values, |x| unit(alpha * x + beta)),
         Function::HardSwish => map(values, |x| x * unit(x * (1.0 / 6.0) + 0.5)),
@@ -21,9 +21,10 @@ pub(super) fn apply(function: Function, values: &mut [f32]) {
         Function::Sqrt => map(values, libm::sqrtf),
         Function::Softplus => map(values, |x| above_zero(x) + libm::log1pf(exp(-x.abs()))),
         Function::Mish => map(values, mish),
-        Function::Elu { alpha } => {
-            map(values, |x| if x < 0.0 { alpha * libm::expm1f(x) } else { x });
-        }
+        Function::Elu { alpha } => map(values, |x| {
+            let below = alpha * exp_m1_below_zero(x);
+            if x < 0.0 { below } else { x }
+        }),
         Function::Abs => map(values, f32::abs),
         Function::Neg => map(values, |x| -x),
         Function::Reciprocal => map(values, |x| 1.0 / x),
@@ -63,33 +64,72 @@ fn mish(x: f32) -> f32 {
     if x > 20.0 { x } else { x * (square / (square + 2.0)) }
 }
 
-/// `e^x = 2^n * e^r` with whole `n` and `|r| <= ln(2) / 2`, where eight terms of the series suffice.
+/// With `m = e^(-2|x|) - 1`: `tanh(|x|) = -m / (2 + m)`.
+#[inline(always)]
+fn tanh(x: f32) -> f32 {
+    let m = exp_m1_below_zero(-2.0 * x.abs());
+    let size = -m / (2.0 + m);
+    if x < 0.0 { -size } else { size }
+}
+
+/// `e^x = 2^n * (1 + s)` with whole `n`.
 #[inline(always)]
 pub(super) fn exp(x: f32) -> f32 {
     /// Beyond these the result is 0 or infinite.
     const RANGE: (f32, f32) = (-104.0, 89.0);
+    let x = if x < RANGE.0 { RANGE.0 } else { x };
+    let x = if x > RANGE.1 { RANGE.1 } else { x };
+    let (n, s) = exponent(x);
+    // In two factors, because 2^n may lie beyond what f32 can say.
+    (1.0 + s) * power_of_two(n >> 1) * power_of_two(n.wrapping_sub(n >> 1))
+}
+
+/// `e^x - 1` for `x <= 0` without cancellation; of other numbers, any number; NaN stays.
+#[inline(always)]
+fn exp_m1_below_zero(x: f32) -> f32 {
+    /// Below it the result is -1.
+    const LOWEST: f32 = -20.0;
+    let x = if x < LOWEST { LOWEST } else { x };
+    let x = if x > 0.0 { 0.0 } else { x };
+    let (n, s) = exponent(x);
+    let power = power_of_two(n);
+    power * s + (power - 1.0)
+}
+
+/// `(n, s)` such that `e^x = 2^n * (1 + s)`: with `r = x - n ln(2)`, `|r| <= ln(2) / 2`, seven terms of
+/// the series of `e^r - 1` suffice.
+#[inline(always)]
+fn exponent(x: f32) -> (i32, f32) {
     /// Adding it rounds to a whole number: the spacing of f32 is 1 there.
     const ROUND: f32 = 12_582_912.0;
     /// The upper bits of ln(2): its products with whole numbers below 2^15 are exact.
     const LN_2_HIGH: f32 = 355.0 / 512.0;
     const LN_2_LOW: f32 = (core::f64::consts::LN_2 - LN_2_HIGH as f64) as f32;
-    let x = if x < RANGE.0 { RANGE.0 } else { x };
-    let x = if x > RANGE.1 { RANGE.1 } else { x };
     let rounded = x * LOG2_E + ROUND;
     let n = rounded - ROUND;
     let r = (x - n * LN_2_HIGH) - n * LN_2_LOW;
     let series = 1.0 / 720.0 + r * (1.0 / 5040.0);
     let series = 1.0 / 24.0 + r * (1.0 / 120.0 + r * series);
     let series = r + r * r * (0.5 + r * (1.0 / 6.0 + r * series));
-    let n = rounded.to_bits().wrapping_sub(ROUND.to_bits()) as i32;
-    // In two factors, because 2^n may lie beyond what f32 can say.
-    (1.0 + series) * power_of_two(n >> 1) * power_of_two(n.wrapping_sub(n >> 1))
+    (rounded.to_bits().wrapping_sub(ROUND.to_bits()) as i32, series)
 }
 
 /// `2^n` for `-126 <= n <= 127`.
 #[inline(always)]
 fn power_of_two(n: i32) -> f32 {
     f32::from_bits((n.wrapping_add(127) as u32) << 23)
+}
+
+/// Near 0 seven terms of the series, elsewhere the complement.
+#[inline(always)]
+fn erf(x: f32) -> f32 {
+    const TERMS: [f32; 7] =
+        [1.0 / 9360.0, -1.0 / 1320.0, 1.0 / 216.0, -1.0 / 42.0, 1.0 / 10.0, -1.0 / 3.0, 1.0];
+    let square = x * x;
+    let near = FRAC_2_SQRT_PI * x * TERMS.iter().fold(0.0, |sum, term| sum * square + term);
+    let size = 1.0 - erfc(x.abs());
+    let far = if x < 0.0 { -size } else { size };
+    if x.abs() < 0.5 { near } else { far }
 }
 
 /// `1 - erf(x)`: Chebyshev approximation of Press et al., "Numerical Recipes", section 6.2, with an
