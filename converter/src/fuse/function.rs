@@ -1,6 +1,6 @@
 //! Element-wise nodes that together are one function: told by its values, not by the nodes.
 //!
-//! Exporters write GELU as five nodes, SiLU as two, hard swish as four. Whatever the nodes are: what
+//! Exporters write GELU as five nodes, Swish as two, hard swish as four. Whatever the nodes are: what
 //! leads from one value to another element by element is a function of one number, and a function
 //! that agrees with a known one at every sample is replaced by it.
 
