@@ -119,6 +119,22 @@ fn share_sets_take_up_depthwise_convolutions_and_their_batch_norm() {
 }
 
 #[test]
+fn a_dense_layer_and_a_convolution_meet_that_each_cut_the_same_numbers() {
+    let patches = Patches { rows: 3, inputs: 2, outputs: 2, size: [4, 3], groups: 2 };
+    for twice in [false, true] {
+        let (mut net, picture) = Builder::new(12, 6, patches.size);
+        let dense = patches.dense(&mut net, picture);
+        let dense = net.reshape(dense, &patches.shape(2));
+        let seen = if twice { net.reshape(picture, &[1, 6, 12]) } else { picture };
+        let cut = net.reshape(seen, &patches.shape(2));
+        let local = net.conv_bn(cut, Layer::of(2, 3, 1, 2));
+        let y = net.sum(&[dense, local]);
+        let result = fused(&net.finish(&[y]));
+        assert_eq!(ops(&result.graph), ["Reshape", &patches.merged(), "Reshape"], "{twice}");
+    }
+}
+
+#[test]
 fn a_bias_under_the_padding_of_the_next_convolution_is_exact_on_the_rim_of_a_patch() {
     let patches = Patches { rows: 2, inputs: 2, outputs: 3, size: [4, 5], groups: 1 };
     let (mut net, x) = patches.cut(2);

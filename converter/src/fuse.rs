@@ -224,6 +224,7 @@ pub fn fuse(mut graph: Graph, mode: FuseMode, progress: &mut dyn FnMut(Progress<
     simplify::merge_pads_into_pools(&mut graph);
     simplify::move_scales_behind_averages(&mut graph);
     if mode != FuseMode::Off {
+        simplify::chain_equal_rows(&mut graph);
         centre::read_centres(&mut graph);
         regroup::regroup_sums(&mut graph);
     }

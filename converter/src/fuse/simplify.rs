@@ -4,7 +4,7 @@
 use super::form::Form;
 use super::node_map::{Role, form_of};
 use crate::graph::{Activation, Graph, Node, Op, Pad, PadMode, ValueId};
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 
 /// Removes identities and dropout at inference: readers read what the identity reads. An identity
 /// between an input and an output of the graph stays, because both have a name to keep.
@@ -152,6 +152,29 @@ pub(super) fn drop_round_trips(graph: &mut Graph) {
         }
     }
     drop_identities(graph);
+}
+
+/// Lets reshapes that cut the same numbers into equally many rows read the first of them. That they
+/// hold the same rows then shows: regions see through a reshape that keeps axis 0, and no other.
+pub(super) fn chain_equal_rows(graph: &mut Graph) {
+    let mut origins: HashMap<ValueId, ValueId> = HashMap::new();
+    let mut first_cuts = HashMap::new();
+    for index in 0..graph.nodes.len() {
+        let node = &graph.nodes[index];
+        if node.op != Op::Reshape {
+            continue;
+        }
+        let (input, output) = (node.inputs[0], node.output);
+        let origin = origins.get(&input).copied().unwrap_or(input);
+        origins.insert(output, origin);
+        let rows = |id| graph.shape(id).first().copied();
+        if rows(input) != rows(output) {
+            let first = *first_cuts.entry((origin, rows(output))).or_insert(output);
+            if first != output {
+                graph.nodes[index].inputs = vec![first];
+            }
+        }
+    }
 }
 
 /// Lets a reshape of a reshape read what the first one reads.
