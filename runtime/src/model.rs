@@ -80,8 +80,8 @@ impl<'m> Model<'m> {
     /// weights are used where they lie leaves it alone. The network is the same either way.
     ///
     /// ```no_run
-    /// # use unbraid_runtime::{Aligned, Arena, Model, arena_len, expanded_len};
-    /// # const MODEL: &[u8] = &Aligned([0u8; 0]).0;
+    /// # use unbraid_runtime::{Aligned, Arena, Model, expanded_len};
+    /// # const MODEL: &[u8] = &Aligned(*b"\x89STRAND\n________________________________________\0\0\0\0____________").0;
     /// static WEIGHTS: Arena<{ expanded_len(MODEL) }> = Arena::new();
     /// let model = Model::expand(MODEL, WEIGHTS.take().expect("taken once"));
     /// ```
