@@ -11,7 +11,9 @@ use std::process::{Command, Output};
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::{env, fs, process};
 use unbraid_converter::npy;
-use unbraid_converter::onnx::{AttributeProto, DimensionProto, GraphProto, ModelProto};
+use unbraid_converter::onnx::{
+    AttributeProto, DimensionProto, GraphProto, ModelProto, ValueInfoProto,
+};
 use unbraid_runtime::model::crc32;
 
 const MODELS: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../tests/models");
@@ -471,6 +473,31 @@ fn a_model_that_cannot_be_written_leaves_nothing() {
     let done = convert(&model("plain_eval.onnx"), &output, &[]);
     assert_refused(&done, 1, &["out.strand"]);
     assert!(folder.names().is_empty());
+}
+
+#[test]
+fn outputs_that_are_not_named_are_left_out() {
+    let folder = Folder::new();
+    let two = folder.file(
+        "two.onnx",
+        changed(|graph| {
+            let relu = graph.node.iter().find(|node| node.op_type == "Relu").unwrap();
+            let name = relu.output[0].clone();
+            graph.output.push(ValueInfoProto { name, r#type: None });
+        }),
+    );
+    let outputs = |flags: &[&str]| {
+        let file = folder.path("net.strand");
+        assert_code(&convert(&two, &file, flags), 0);
+        let facts = json(&unbraid(["inspect".as_ref(), file.as_os_str(), "--json".as_ref()]));
+        (facts["outputs"].as_array().unwrap().len(), fs::read(file).unwrap())
+    };
+    assert_eq!(outputs(&[]).0, 2);
+    let (count, bytes) = outputs(&["--outputs", "logits"]);
+    assert_eq!(count, 1);
+    assert!(bytes == fs::read(folder.strand()).unwrap(), "as if the model had no other output");
+    let refused = convert(&two, &folder.path("none.strand"), &["--outputs", "nothing"]);
+    assert_refused(&refused, 1, &["--outputs", "nothing", "logits"]);
 }
 
 #[test]
