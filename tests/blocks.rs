@@ -8,7 +8,9 @@ use std::path::{Path, PathBuf};
 use unbraid_converter::fuse::{FuseMode, Fused, fuse};
 use unbraid_converter::graph::{Graph, Node, Op};
 use unbraid_converter::import::{Options, load};
+use unbraid_converter::plan::{self, plan};
 use unbraid_converter::prune::{Pruning, prune};
+use unbraid_runtime::step::Step;
 use unbraid_tests::agreement::check;
 use unbraid_tests::graphs::difference;
 
@@ -155,6 +157,25 @@ fn all_exporters_of_a_block_give_the_same_kernels() {
             }
             let error = difference(&exports[0].graph, &other.graph);
             assert!(error < 1e-5, "{:?}: {error:e}", other.path);
+        }
+    }
+}
+
+/// Steps of the file and what each writes; exporters order parallel nodes differently.
+fn steps(block: &Block) -> Vec<String> {
+    let plan = plan(&block.fused.graph, &plan::Options::default()).expect("a plan");
+    let of = |step: &Step| format!("{} {:?}", step.op.name(), step.output.dims);
+    let mut steps: Vec<String> = plan.steps.iter().map(of).collect();
+    steps.sort();
+    steps
+}
+
+#[test]
+fn all_exporters_of_a_block_give_the_same_steps() {
+    for exports in families(&blocks()) {
+        let first = steps(exports[0]);
+        for other in &exports[1..] {
+            assert_eq!(first, steps(other), "{:?}", other.path);
         }
     }
 }

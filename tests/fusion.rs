@@ -89,44 +89,6 @@ fn mobileone_blocks_become_depthwise_and_pointwise() {
     assert_eq!(ops(&result.graph), ["conv3x3g8s1p1", "conv1x1g1s1p0"]);
 }
 
-/// 3x3 beside 1x1 → BatchNorm → 3x3 → BatchNorm; between them padding with what the BatchNorm
-/// makes of zero (`biased`), or with zero.
-fn diverse_branches(biased: bool, size: [usize; 2]) -> Graph {
-    let (mut net, x) = Builder::new(4, 6, size);
-    let main = net.conv_bn(x, Layer::of(6, 3, 1, 1));
-    let side = if biased {
-        let padded = net.pad(x, 1, 0.0);
-        let mid = net.conv_bn(padded, Layer::of(6, 1, 1, 1));
-        net.conv_bn(mid, Layer::of(6, 3, 1, 1).padded(0))
-    } else {
-        let mid = net.conv_bn(x, Layer::of(6, 1, 1, 1));
-        net.conv_bn(mid, Layer::of(6, 3, 1, 1))
-    };
-    let y = net.add(main, side);
-    relu_out(net, y)
-}
-
-#[test]
-fn a_1x1_that_sees_the_padding_merges_into_the_next_3x3() {
-    for size in [[7, 7], [8, 6]] {
-        let result = fused(&diverse_branches(true, size), FuseMode::Free);
-        assert_eq!(ops(&result.graph), ["conv3x3g1s1p1"]);
-    }
-}
-
-#[test]
-fn a_biased_1x1_before_zero_padding_is_exact_on_every_border_pixel() {
-    for size in [[7, 7], [8, 6], [2, 9], [1, 1], [1, 2]] {
-        let graph = diverse_branches(false, size);
-        let result = fused(&graph, FuseMode::Free);
-        assert_eq!(ops(&result.graph), ["conv3x3g1s1p1 border"], "{size:?}");
-        let [region] = &result.regions[..] else { panic!("{:?}", result.regions) };
-        assert!(region.certificate.exact.border < 1e-12, "{:?}", region.certificate);
-        let classes = |n: usize| if n == 1 { 2 } else { 3 };
-        assert_eq!(region.bias_vectors, classes(size[0]) * classes(size[1]), "{size:?}");
-    }
-}
-
 #[test]
 fn a_1x1_with_padding_of_its_own_before_a_padded_3x3_is_refused() {
     let (mut net, x) = Builder::new(5, 4, [8, 7]);
