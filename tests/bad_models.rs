@@ -2,8 +2,11 @@
 //! no bytes make import panic. (External data: `external_data.rs`.)
 
 use std::path::Path;
+use unbraid_converter::graph::Graph;
 use unbraid_converter::import::{Options, Problem, Refusal, TensorProblem, from_bytes, load};
-use unbraid_converter::onnx::{AttributeProto, DataType, DimensionProto, TensorProto};
+use unbraid_converter::onnx::{
+    AttributeProto, DataType, DimensionProto, TensorProto, ValueInfoProto,
+};
 use unbraid_tests::onnx_file::{OnnxFile, small_network};
 use unbraid_tests::rng::Random;
 
@@ -91,11 +94,11 @@ fn rich_network() -> OnnxFile {
 
 #[test]
 fn opsets_beyond_what_is_known_are_refused() {
-    for opset in [0, 8, 29, i64::MAX] {
+    for opset in [0, 6, 29, i64::MAX] {
         let file = OnnxFile { opset, ..small_network() };
         assert!(matches!(file.problem(), Problem::Opset { found, .. } if found == opset));
     }
-    for opset in [9, 28] {
+    for opset in [7, 28] {
         OnnxFile { opset, ..small_network() }.import();
     }
 }
@@ -267,12 +270,30 @@ fn a_wrong_input_shape_is_refused() {
 }
 
 #[test]
-fn a_batch_is_refused_with_the_flag_that_helps() {
+fn of_a_batch_of_pictures_there_is_one_unless_told_otherwise() {
     let file = with_dimension(0, dimension(Some(8), None));
+    let pictures = |graph: Graph| graph.shape(graph.inputs[0])[0];
+    assert_eq!(pictures(file.import()), 1);
+    for given in [1, 8] {
+        let options = shape_option("x", &[given, 2, 6, 6]);
+        assert_eq!(pictures(from_bytes(file.bytes(), &options).expect("a good shape")), given);
+    }
+    assert!(matches!(
+        file.problem_with(&shape_option("x", &[4, 2, 6, 6])),
+        Problem::InputConflict { axis: 0, given: 4, file: 8, .. }
+    ));
+}
+
+#[test]
+fn pictures_of_a_batch_that_depend_on_each_other_are_refused() {
+    let mut file =
+        OnnxFile::new(13, &[8, 2, 6, 6]).ints("shape", &[8, -1]).node("Reshape", "x shape", "y");
+    file.graph.output = vec![ValueInfoProto::floats("y", &[8, 72])];
     let message = file.problem().to_string();
-    assert!(message.contains("--input-shape x=1,2,6,6"), "{message}");
-    let graph = from_bytes(file.bytes(), &shape_option("x", &[1, 2, 6, 6])).expect("batch of one");
-    assert_eq!(graph.shape(graph.inputs[0]), [1, 2, 6, 6]);
+    assert!(message.contains("output `y` has the shape [8, 9]"), "{message}");
+    assert!(message.contains("--input-shape x=8,2,6,6"), "{message}");
+    let whole = from_bytes(file.bytes(), &shape_option("x", &[8, 2, 6, 6])).expect("all of it");
+    assert_eq!(whole.shape(whole.outputs[0]), [8, 72]);
 }
 
 #[test]

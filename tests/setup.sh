@@ -9,6 +9,7 @@ mesa-vulkan-drivers libvulkan1
 qemu-system-arm
 binutils-arm-none-eabi
 rustc-web rust-web-src
+python3-venv
 "
 
 missing=
@@ -31,4 +32,15 @@ done
 if ! cargo deny --version >/dev/null 2>&1; then
     echo "building cargo-deny, once (it checks licences, sources and who may use which crate)" >&2
     cargo install cargo-deny --locked
+fi
+
+# ONNX's own operator tests, which the package `onnx` makes: tests/operators.rs runs them.
+onnx=1.23.2
+folder=$(dirname "$0")/../target
+if [ "$(cat "$folder/onnx-operators/version" 2>/dev/null)" != "$onnx" ]; then
+    python3 -m venv "$folder/onnx-venv"
+    "$folder/onnx-venv/bin/pip" install --quiet --disable-pip-version-check "onnx==$onnx"
+    rm -rf "$folder/onnx-operators"
+    "$folder/onnx-venv/bin/python" "$(dirname "$0")/models/operator_tests.py" "$folder/onnx-operators"
+    echo "$onnx" >"$folder/onnx-operators/version"
 fi

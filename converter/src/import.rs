@@ -37,6 +37,7 @@ mod weights;
 mod window;
 
 pub use error::{ImportError, Problem, Refusal, TensorProblem, Unsupported};
+pub use session::operators;
 
 use crate::graph::{Function, Graph};
 use crate::onnx::{Bytes, ModelProto};
@@ -59,7 +60,7 @@ pub struct Options {
 }
 
 /// Oldest version of the standard operators that is understood.
-pub const OLDEST_OPSET: i64 = 9;
+pub const OLDEST_OPSET: i64 = 7;
 /// Newest version of the standard operators that is understood.
 pub const NEWEST_OPSET: i64 = 28;
 

@@ -33,7 +33,10 @@ pub fn run_session(session: &mut Session<'_>, inputs: &[Vec<f32>]) -> Vec<Vec<f3
     session.run();
     let output = |(index, port): (usize, Port<'_>)| {
         let values = session.output(index).expect("an output of the model");
-        row_major(port.operand.dims, values)
+        match is_picture(&port) {
+            true => row_major(port.operand.dims, values),
+            false => values.to_vec(),
+        }
     };
     session.model().outputs().enumerate().map(output).collect()
 }
@@ -43,9 +46,15 @@ pub fn write_inputs(session: &mut Session<'_>, inputs: &[Vec<f32>]) {
     let model = *session.model();
     for (index, (port, values)) in model.inputs().zip(inputs).enumerate() {
         let pixels = (port.operand.dims.h * port.operand.dims.w) as usize;
+        let columns = if is_picture(&port) { pixels } else { values.len().max(1) };
         let input = session.input_mut(index).expect("an input of the model");
-        input.copy_from_slice(&transposed(values, pixels));
+        input.copy_from_slice(&transposed(values, columns));
     }
+}
+
+/// Whether a port's values lie pixel by pixel; values of other than four axes lie as in ONNX.
+fn is_picture(port: &Port<'_>) -> bool {
+    port.axes().len() == 4
 }
 
 /// NHWC values of `dims` channel by channel.

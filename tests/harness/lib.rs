@@ -14,6 +14,7 @@ pub mod graphs;
 pub mod mobileone;
 pub mod network;
 pub mod onnx_file;
+pub mod operator_case;
 pub mod repmlpnet;
 pub mod repvgg;
 pub mod resnet;

@@ -65,6 +65,13 @@ pub(super) fn batch_norm(call: &Call<'_>, builder: &mut Builder) -> Result<Opera
     if call.flag("training_mode", false)? {
         return Err(Refusal::Training("training_mode=1"));
     }
+    if call.opset < 9 && !call.flag("spatial", true)? {
+        return Err(Refusal::Attribute {
+            name: "spatial",
+            found: "0".to_owned(),
+            expected: "1: statistics of channels, not of pixels".to_owned(),
+        });
+    }
     let input = call.operand(0, "its input")?;
     let &[_, channels, ..] = input.shape() else {
         return Err(shape_refusal("its input", input.shape(), "[1, C, ...]"));

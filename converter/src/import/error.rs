@@ -77,16 +77,20 @@ pub enum Problem {
         /// ONNX's number of the type.
         found: i32,
     },
-    /// More than one picture at a time.
+    /// A batch whose pictures the network does not keep apart.
     #[error(
-        "input `{input}` has batch size {batch}; expected 1: give --input-shape {example}, or export with a batch of one"
+        "input `{input}` holds {batch} pictures in the file; of one alone, output `{output}` has the shape {found:?}, so they are not independent: give --input-shape {example}"
     )]
     Batch {
         /// The input.
         input: String,
-        /// Length of axis 0.
+        /// Length of axis 0 in the file.
         batch: usize,
-        /// A value for `--input-shape`.
+        /// The output.
+        output: String,
+        /// Its shape where the input holds one picture.
+        found: Vec<usize>,
+        /// A value for `--input-shape`: the batch as one value.
         example: String,
     },
     /// `--input-shape` for something that is no input.

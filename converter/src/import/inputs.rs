@@ -24,7 +24,8 @@ pub(super) fn check_names(inputs: &[&ValueInfoProto], options: &Options) -> Resu
     Ok(())
 }
 
-/// The shape of one input. A symbolic batch axis is 1 without asking: only single pictures run.
+/// The shape of one input. Without `--input-shape`, a symbolic axis 0 is 1, and of a batch of pictures
+/// there is one: whoever has more runs the network for each ([`batch`]).
 pub(super) fn shape(info: &ValueInfoProto, options: &Options) -> Result<Vec<usize>, Problem> {
     let input = || info.name.clone();
     let tensor = info.r#type.as_ref().and_then(|t| t.tensor_type.as_ref());
@@ -39,14 +40,31 @@ pub(super) fn shape(info: &ValueInfoProto, options: &Options) -> Result<Vec<usiz
         (Some(file), None) => from_file(&info.name, &file.dim)?,
         (Some(file), Some(given)) => agreed(&info.name, &file.dim, given)?,
     };
-    if let Some(&batch) = shape.first().filter(|&&b| b > 1 && shape.len() > 1) {
-        let tail = shape.iter().skip(1).map(ToString::to_string);
-        return Err(Problem::Batch { example: flag(&info.name, tail), input: input(), batch });
-    }
     match elements(&shape) {
         Some(1..=MAX_ELEMENTS) => Ok(shape),
         _ => Err(Problem::InputSize { input: input(), shape, most: MAX_ELEMENTS }),
     }
+}
+
+/// The number of pictures that the file says for an input which holds one here.
+pub(super) fn batch(info: &ValueInfoProto, shape: &[usize]) -> Option<usize> {
+    first_length(info).filter(|&pictures| pictures > 1 && shape.first() == Some(&1))
+}
+
+/// Length of axis 0, if the file fixes it.
+pub(super) fn first_length(info: &ValueInfoProto) -> Option<usize> {
+    dimensions(info).first().and_then(fixed)
+}
+
+/// What `--input-shape` takes for all of the file's batch.
+pub(super) fn whole_batch(info: &ValueInfoProto) -> String {
+    let axes: Vec<String> = dimensions(info).iter().enumerate().map(example).collect();
+    format!("{}={}", info.name, axes.join(","))
+}
+
+fn dimensions(info: &ValueInfoProto) -> &[DimensionProto] {
+    let tensor = info.r#type.as_ref().and_then(|t| t.tensor_type.as_ref());
+    tensor.and_then(|t| t.shape.as_ref()).map_or(&[], |shape| &shape.dim)
 }
 
 fn element(kind: i32) -> DataType {
@@ -55,6 +73,7 @@ fn element(kind: i32) -> DataType {
 
 fn from_file(input: &str, dims: &[DimensionProto]) -> Result<Vec<usize>, Problem> {
     let axis = |(axis, dim): (usize, &DimensionProto)| match fixed(dim) {
+        Some(_) if axis == 0 && dims.len() == 4 => Ok(1),
         Some(length) => Ok(length),
         None if axis == 0 && dims.len() > 1 => Ok(1),
         None => Err(Problem::DynamicDimension {

@@ -52,6 +52,7 @@ impl<'a> Session<'a> {
         self.initialisers(&mut operands, &read)?;
         self.nodes(&mut builder, &mut operands, &order, &read, &outputs)?;
         bind_outputs(&mut builder, &operands, &outputs)?;
+        self.check_batch(&builder.graph)?;
         prune(&mut builder.graph);
         Ok(builder.graph)
     }
@@ -105,7 +106,24 @@ impl<'a> Session<'a> {
             return Ok(());
         }
         let operators = refused.into_iter().map(|((op, fold), nodes)| (op, fold, nodes)).collect();
-        Err(Problem::Unsupported(Unsupported { operators, supported: supported() }))
+        Err(Problem::Unsupported(Unsupported { operators, supported: self::operators() }))
+    }
+
+    /// Where an input holds one picture of the file's batch, outputs of the batch must hold one result.
+    fn check_batch(&self, graph: &Graph) -> Result<(), Problem> {
+        for info in inputs::fillable(self.file) {
+            let shape = graph.inputs.iter().map(|&id| graph.get(id)).find(|v| v.name == info.name);
+            let Some(batch) = shape.and_then(|v| inputs::batch(info, &v.shape)) else { continue };
+            for (file, &id) in self.file.output.iter().zip(&graph.outputs) {
+                let found = graph.shape(id).to_vec();
+                if inputs::first_length(file) == Some(batch) && found.first() != Some(&1) {
+                    let (input, output) = (info.name.clone(), file.name.clone());
+                    let example = inputs::whole_batch(info);
+                    return Err(Problem::Batch { input, batch, output, found, example });
+                }
+            }
+        }
+        Ok(())
     }
 
     /// The inputs that are read, normalised if the caller wants that.
@@ -320,8 +338,8 @@ fn operator(op: &str) -> Option<ImportFn> {
     OPERATORS.iter().find(|(name, _)| *name == op).map(|(_, import)| *import)
 }
 
-/// Every operator that a model may use.
-fn supported() -> Vec<&'static str> {
+/// Every operator that a model may use, in alphabetical order.
+pub fn operators() -> Vec<&'static str> {
     let run = OPERATORS.iter().map(|(op, _)| *op);
     let mut all: Vec<&str> = run.chain(FOLDS.iter().map(|(op, _)| *op)).collect();
     all.sort_unstable();

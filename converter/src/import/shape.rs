@@ -195,7 +195,7 @@ pub(super) fn concat_shape(parts: &[&Operand], axis: usize) -> Result<Vec<usize>
     Ok(shape)
 }
 
-/// Concatenation along one axis, not the batch axis.
+/// Concatenation along one axis.
 pub(super) fn concat(call: &Call<'_>, builder: &mut Builder) -> Result<Operand, Refusal> {
     let parts = call.all("its operands")?;
     if let [only] = parts.as_slice() {
@@ -204,13 +204,6 @@ pub(super) fn concat(call: &Call<'_>, builder: &mut Builder) -> Result<Operand, 
     let rank = parts.first().map_or(0, |p| p.shape().len());
     let axis = checked_axis("axis", call.int("axis", 0)?, rank)?;
     let shape = concat_shape(&parts, axis)?;
-    if axis == 0 && rank > 1 {
-        return Err(Refusal::Attribute {
-            name: "axis",
-            found: "0".to_owned(),
-            expected: "another axis: the batch is one picture".to_owned(),
-        });
-    }
     if let Some(view) = framed(call, &parts, axis, &shape) {
         return Ok(view);
     }
