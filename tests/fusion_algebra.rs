@@ -101,7 +101,7 @@ fn kernel_maps_compose_like_functions() {
         let x = values(&mut random, 4 * 24 * 23);
         let (mid, end) = (size(&inner.form, [24, 23]), |mid| size(&outer.form, mid));
         let chained = outer.apply(&inner.apply(&x, [24, 23], mid), mid, end(mid));
-        match KernelMap::compose(outer.clone(), inner.clone()) {
+        match KernelMap::compose(outer.clone(), inner.clone(), [[24, 23], mid]) {
             Ok(map) => {
                 let once = map.apply(&x, [24, 23], end(mid));
                 let error =
@@ -127,7 +127,7 @@ fn random_map(random: &mut Random, inputs: usize, outputs: usize) -> KernelMap {
     };
     let axes = [axis(), axis()];
     let biased = random.pick(&[true, false]);
-    let form = Form { inputs, outputs, groups, axes, biased, border: None };
+    let form = Form { outputs, groups, axes, ..Form::diagonal(inputs, biased) };
     let bias = if biased { values(random, outputs) } else { vec![0.0; outputs] };
     KernelMap { form, kernel: values(random, form.weights()), bias, border: None }
 }

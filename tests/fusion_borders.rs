@@ -178,3 +178,37 @@ fn a_crop_that_takes_a_padding_away_leaves_no_border() {
     assert_eq!(ops(&result.graph), ["conv3x3s1p1"]);
     assert_eq!(result.regions[0].bias_vectors, 9, "of the shift before the convolution");
 }
+
+/// `YOLOv5`'s Focus: every second pixel four times, on channels.
+fn focus(net: &mut Builder, x: ValueId) -> ValueId {
+    let [_, c, h, w] = net.graph.shape(x)[..] else { panic!("a picture") };
+    let mut part = |row, column| {
+        let slice = Op::Slice { starts: vec![0, 0, row, column], steps: vec![1, 1, 2, 2] };
+        net.node(slice, vec![x], &[1, c, h / 2, w / 2])
+    };
+    let parts = [part(0, 0), part(1, 0), part(0, 1), part(1, 1)];
+    net.concat(&parts)
+}
+
+#[test]
+fn pixels_gathered_into_channels_are_read_by_a_window_that_steps() {
+    for sliced in [true, false] {
+        let (mut net, x) = Builder::new(20, 3, [10, 12]);
+        let gather = Op::SpaceToDepth { block: 2 };
+        let y = if sliced { focus(&mut net, x) } else { net.node(gather, vec![x], &[1, 12, 5, 6]) };
+        let y = net.conv_bn(y, Layer::of(8, 3, 1, 1));
+        assert_eq!(ops(&fused(&net.finish(&[y])).graph), ["conv6x6s2p2"]);
+    }
+}
+
+#[test]
+fn padding_joins_a_window_that_reads_nothing_of_the_picture_beyond_its_results() {
+    // The last window of 10 pixels ends with them; of 11 it leaves one behind, which padding is not.
+    for (size, expected) in [(10, &["conv4x4s2p2"][..]), (11, &["conv2x2s2p0", "conv2x2s1p1"])] {
+        let (mut net, x) = Builder::new(22, 4, [size, size]);
+        let halved = net.conv(x, Layer::of(8, 2, 2, 1).padded(0));
+        let y = net.conv(halved, Layer::of(4, 2, 1, 1).padded(1));
+        let all = fuse(net.finish(&[y]), FuseMode::All, &mut |_| {});
+        assert_eq!(ops(&all.graph), expected, "{:?}", all.refused);
+    }
+}

@@ -1,6 +1,7 @@
 //! What the tests share: random numbers, model generators, the data set, guard bytes.
 #![forbid(unsafe_code)]
 
+pub mod affine;
 pub mod agreement;
 pub mod calibration;
 pub mod conv_cases;
@@ -15,6 +16,7 @@ pub mod mobileone;
 pub mod network;
 pub mod onnx_file;
 pub mod operator_case;
+pub mod probe;
 pub mod repmlpnet;
 pub mod repvgg;
 pub mod resnet;

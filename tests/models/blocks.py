@@ -207,7 +207,7 @@ BLOCKS = {
     "mobileone_gated": Block(lambda: Gated(8, 12), (8, 9, 8),
                              "conv1x1 12->3 s1 p0; conv1x1 2->8 s1 p0; conv1x1 3->12 s1 p0; "
                              "conv1x1 8->12 s1 p0; conv1x1 8->2 s1 p0; conv3x3 8->8 s1 p1 g8"),
-    "focus": Block(lambda: Focus(3, 6), (3, 12, 10), "conv3x3 12->6 s1 p1"),
+    "focus": Block(lambda: Focus(3, 6), (3, 12, 10), "conv6x6 3->6 s2 p2"),
     "repcpe": Block(lambda: Branches(nn.Identity(), nn.Conv2d(6, 6, 7, padding=3, groups=6),
                                      nn.Identity()), (6, 9, 8), "conv7x7 6->6 s1 p3 g6"),
     "repvit_head": Block(lambda: AveragedHeads(8, 5), (8, 4, 4), "fc 8->5"),

@@ -4,8 +4,8 @@
 //! that the algebra holds, and as the f32 kernel that is really written, which shows what rounding
 //! costs. Pixels whose window reaches over the edge are reported apart: that is where wrong fusions
 //! hide. One picture has odd and one has even sides, because strides treat them differently; where a
-//! view or slice fixes the size, both have that of the graph. Of several rows one is run: all are mapped
-//! alike.
+//! view or slice fixes the size, or strides allow no other, both have that of the graph. Of several
+//! rows one is run: all are mapped alike.
 
 use super::Reason;
 use super::cover::Candidate;
@@ -88,14 +88,18 @@ pub(super) fn certify(
     }
 }
 
-/// An odd and an even picture, large enough for pixels without border, unless a view or
-/// slice fixes the size.
+/// An odd and an even picture, large enough for pixels without border, unless the region has one size
+/// only.
 fn sizes(graph: &Graph, candidate: &Candidate) -> Vec<[usize; 2]> {
     let sized = |&k: &usize| {
-        matches!(graph.nodes[k].op, Op::Reshape | Op::Transpose { .. } | Op::Slice { .. })
+        let op = &graph.nodes[k].op;
+        matches!(
+            op,
+            Op::Reshape | Op::Transpose { .. } | Op::Slice { .. } | Op::SpaceToDepth { .. }
+        )
     };
     let source = graph.shape(candidate.source);
-    if source.len() != 4 || candidate.nodes.iter().any(sized) {
+    if source.len() != 4 || candidate.form.sized || candidate.nodes.iter().any(sized) {
         return vec![Extent::of(source).pixels; 2];
     }
     let [h, w] = candidate.form.axes.map(|axis| axis.extent());

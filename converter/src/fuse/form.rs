@@ -76,9 +76,18 @@ impl Axis {
         self.low > 0 || self.high > 0
     }
 
-    /// Whether each output is one input pixel, none is padding and none is skipped but by stride.
-    fn is_point(self) -> bool {
-        self.taps == 1 && self.low == 0 && self.high == 0
+    /// Whether what would lie before the first result reads nothing but what lies before the picture.
+    fn starts_with_picture(self) -> bool {
+        self.last() < self.stride as i64
+    }
+
+    /// The same behind the last result and the picture: of this size, or of all.
+    fn ends_with_picture(self, size: Option<[usize; 2]>) -> bool {
+        match size {
+            Some([input, output]) => (output * self.stride) as i64 - self.low >= input as i64,
+            // Strides may leave a rest of the picture behind, which the next window would read.
+            None => self.high >= self.span(),
+        }
     }
 
     /// The windows without the first and without the last tap, where a padding shrinks with them.
@@ -207,6 +216,9 @@ pub struct Form {
     pub biased: bool,
     /// Where taps outside the picture may have a border term, by axis.
     pub border: Option<[Reach; 2]>,
+    /// Whether only this size of the picture, and others with the same rests by the strides, end where
+    /// the maps between end.
+    pub sized: bool,
 }
 
 impl Form {
@@ -219,6 +231,7 @@ impl Form {
             axes: [Axis::POINT; 2],
             biased,
             border: None,
+            sized: false,
         }
     }
 
@@ -252,13 +265,15 @@ impl Form {
         self.is_channelwise() && self.axes == [Axis::POINT; 2]
     }
 
-    /// Form of `outer` after `inner` (rules R1, R5, R6, R9 of the algebra).
+    /// Form of `outer` after `inner` (rules R1, R5, R6, R9 of the algebra), where `inner` makes
+    /// `sizes[1]` rows and columns of `sizes[0]`.
     ///
     /// # Errors
-    /// [`Reason::PaddingBetween`] unless the outer window stays inside the inner map, or the inner
-    /// map is a 1x1 without padding, whose bias then becomes a border term.
-    pub fn compose(outer: &Self, inner: &Self) -> Result<Self, Reason> {
-        if outer.padded() && !may_be_padded(inner, outer) {
+    /// [`Reason::PaddingBetween`] unless the outer window stays inside the inner map, or what lies
+    /// beyond that map is zero, or the inner map is a 1x1 without padding, whose bias then becomes a
+    /// border term.
+    pub fn compose(outer: &Self, inner: &Self, sizes: [[usize; 2]; 2]) -> Result<Self, Reason> {
+        if !may_be_padded(inner, outer, Some(sizes)) {
             return Err(Reason::PaddingBetween);
         }
         let axes = [0, 1].map(|k| Axis::compose(outer.axes[k], inner.axes[k]));
@@ -269,6 +284,7 @@ impl Form {
             axes,
             biased: outer.biased || inner.biased,
             border: composed_border(outer, inner),
+            sized: outer.sized || inner.sized || !may_be_padded(inner, outer, None),
         };
         // A crop may have taken away all pixels that saw the border.
         let border = form.border.filter(|_| form.padded());
@@ -294,6 +310,7 @@ impl Form {
             axes: [0, 1].map(|k| Axis::union(a.axes[k], b.axes[k])),
             biased: a.biased || b.biased,
             border,
+            sized: a.sized || b.sized,
         };
         form.bounded()
     }
@@ -346,17 +363,20 @@ impl Form {
     }
 }
 
-/// Whether the padding of `outer` may lie around the results of `inner`: where they end, on an axis
-/// that is padded, the picture must end too.
-fn may_be_padded(inner: &Form, outer: &Form) -> bool {
-    let silent = !inner.biased && inner.border.is_none() && outer.border.is_none();
-    // Padding around padding: zero outside the picture either way.
-    let shifts = |axis: Axis| axis.taps == 1 && axis.stride == 1 && axis.low >= 0 && axis.high >= 0;
+/// Whether the padding of `outer` may lie around the results of `inner`: where they end, on a side
+/// that is padded, the picture must end too. Of pictures of this size, or of all.
+fn may_be_padded(inner: &Form, outer: &Form, sizes: Option<[[usize; 2]; 2]>) -> bool {
+    if !outer.padded() {
+        return true;
+    }
     let ends = |k: usize| {
-        let axis = inner.axes[k];
-        !outer.axes[k].padded() || axis.is_point() || (silent && shifts(axis))
+        let (inner, outer) = (inner.axes[k], outer.axes[k]);
+        let size = sizes.map(|[input, output]| [input[k], output[k]]);
+        (outer.low <= 0 || inner.starts_with_picture())
+            && (outer.high <= 0 || inner.ends_with_picture(size))
     };
-    // A bias under the padding becomes the border term of the one tap that saw it.
+    // What lies beyond is zero, or a bias that becomes the border term of the one tap that saw it.
+    let silent = !inner.biased && inner.border.is_none() && outer.border.is_none();
     (silent || (inner.taps() == 1 && !inner.padded())) && ends(0) && ends(1)
 }
 

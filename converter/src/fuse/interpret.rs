@@ -13,8 +13,8 @@ use crate::graph::{Graph, Node, ValueId};
 pub(super) trait Algebra: Sized {
     /// `y = x`.
     fn identity(channels: usize) -> Self;
-    /// `outer` after `inner`.
-    fn compose(outer: Self, inner: Self) -> Result<Self, Reason>;
+    /// `outer` after `inner`, which makes `sizes[1]` rows and columns of `sizes[0]`.
+    fn compose(outer: Self, inner: Self, sizes: [[usize; 2]; 2]) -> Result<Self, Reason>;
     /// `a + sign * b`.
     fn sum(a: Self, b: Self, sign: f64) -> Result<Self, Reason>;
     /// One below the other on the output channels.
@@ -28,8 +28,8 @@ impl Algebra for Form {
         Self::diagonal(channels, false)
     }
 
-    fn compose(outer: Self, inner: Self) -> Result<Self, Reason> {
-        Self::compose(&outer, &inner)
+    fn compose(outer: Self, inner: Self, sizes: [[usize; 2]; 2]) -> Result<Self, Reason> {
+        Self::compose(&outer, &inner, sizes)
     }
 
     fn sum(a: Self, b: Self, _: f64) -> Result<Self, Reason> {
@@ -52,8 +52,8 @@ impl Algebra for KernelMap {
         Self::identity(channels)
     }
 
-    fn compose(outer: Self, inner: Self) -> Result<Self, Reason> {
-        Self::compose(outer, inner)
+    fn compose(outer: Self, inner: Self, sizes: [[usize; 2]; 2]) -> Result<Self, Reason> {
+        Self::compose(outer, inner, sizes)
     }
 
     fn sum(a: Self, b: Self, sign: f64) -> Result<Self, Reason> {
@@ -91,7 +91,8 @@ impl<A: Algebra> Mapped<A> {
     /// This, then the map of a node that gives `output` pixels.
     fn then(self, own: A, output: [usize; 2]) -> Result<Self, Reason> {
         let own = if self.patch { own.unfolded(self.output, output)? } else { own };
-        Ok(Self { map: A::compose(own, self.map)?, output, ..self })
+        let sizes = [self.input, self.output];
+        Ok(Self { map: A::compose(own, self.map, sizes)?, output, ..self })
     }
 
     fn reshaped(self, from: Extent, to: Extent) -> Result<Self, Reason> {

@@ -39,11 +39,13 @@ impl KernelMap {
         Self::diagonal(vec![1.0; channels], vec![0.0; channels])
     }
 
-    /// `y[o] = x[channel(o)]`, pixels as the form has it.
-    pub(super) fn selection(form: Form, channel: impl Fn(usize) -> usize) -> Self {
+    /// `y[o] = x[channel]` where the tap lies that `read(o) = [channel, tap]` says.
+    pub(super) fn selection(form: Form, read: impl Fn(usize) -> [usize; 2]) -> Self {
+        let (channels, taps) = (form.channels(), form.taps());
         let mut map = Self::zero(form);
-        for (o, row) in map.kernel.chunks_exact_mut(form.channels()).enumerate() {
-            row[channel(o) % form.channels()] = 1.0;
+        for (o, row) in map.kernel.chunks_exact_mut(channels * taps).enumerate() {
+            let [channel, tap] = read(o);
+            row[channel % channels * taps + tap] = 1.0;
         }
         map
     }
@@ -58,12 +60,12 @@ impl KernelMap {
         Self { form, kernel, bias: vec![0.0; form.outputs], border: None }
     }
 
-    /// `outer` after `inner`.
+    /// `outer` after `inner`, which makes `sizes[1]` rows and columns of `sizes[0]`.
     ///
     /// # Errors
     /// As [`Form::compose`].
-    pub fn compose(outer: Self, inner: Self) -> Result<Self, Reason> {
-        let form = Form::compose(&outer.form, &inner.form)?;
+    pub fn compose(outer: Self, inner: Self, sizes: [[usize; 2]; 2]) -> Result<Self, Reason> {
+        let form = Form::compose(&outer.form, &inner.form, sizes)?;
         if inner.is_identity() {
             return Ok(outer);
         }

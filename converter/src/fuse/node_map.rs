@@ -147,6 +147,11 @@ pub(super) fn form_of(graph: &Graph, node: &Node, operand: ValueId) -> Option<Fo
             Some(Form { axes, border, ..Form::diagonal(c, false) })
         }
         Op::Slice { starts, steps } => slice_form(graph, node, starts, steps),
+        Op::SpaceToDepth { block } => {
+            let axis = Axis { taps: *block, stride: *block, ..Axis::POINT };
+            let outputs = c * block * block;
+            Some(Form { outputs, groups: 1, axes: [axis; 2], ..Form::diagonal(c, false) })
+        }
         Op::Activation(Activation::None) | Op::Unary(Function::Neg) => {
             Some(Form::diagonal(c, false))
         }
@@ -177,11 +182,14 @@ pub(super) fn map_of(graph: &Graph, node: &Node, operand: ValueId) -> Option<Ker
         }
         Op::Slice { starts, steps } => {
             let channel = |o: usize| (starts[1] as i64 + o as i64 * steps[1]) as usize;
-            Some(KernelMap::selection(form, channel))
+            Some(KernelMap::selection(form, |o| [channel(o), 0]))
+        }
+        Op::SpaceToDepth { .. } => {
+            Some(KernelMap::selection(form, |o| [o % form.inputs, o / form.inputs]))
         }
         Op::Transpose { perm } => {
             let order = channel_order(graph.shape(operand), perm)?;
-            Some(KernelMap::selection(form, |o| order[o]))
+            Some(KernelMap::selection(form, |o| [order[o], 0]))
         }
         Op::Activation(_) => Some(KernelMap::identity(form.inputs)),
         Op::Unary(_) => Some(KernelMap::diagonal(vec![-1.0; form.inputs], vec![0.0; form.inputs])),
@@ -229,14 +237,9 @@ fn conv_form(graph: &Graph, node: &Node, operand: ValueId, conv: &Conv) -> Optio
     }
     graph.constant_f32(*node.inputs.get(1)?)?;
     let outputs = *graph.shape(node.inputs[1]).first()?;
-    Some(Form {
-        inputs: channels(graph, operand)?,
-        outputs,
-        groups: conv.groups,
-        axes: axes_of(&conv.window),
-        biased: bias_of(graph, node, outputs)?.iter().any(|&b| b != 0.0),
-        border: None,
-    })
+    let biased = bias_of(graph, node, outputs)?.iter().any(|&b| b != 0.0);
+    let (groups, axes) = (conv.groups, axes_of(&conv.window));
+    Some(Form { outputs, groups, axes, ..Form::diagonal(channels(graph, operand)?, biased) })
 }
 
 /// Bias of a convolution or dense layer, zeros if it has none; `None` if it is not constant.

@@ -14,7 +14,7 @@
 //! 2021, finds the same matrix by convolving an identity.)
 
 use super::Reason;
-use super::form::{Axis, Form};
+use super::form::Form;
 use super::kernel_map::KernelMap;
 use rayon::prelude::*;
 
@@ -35,7 +35,7 @@ impl Form {
             return Err(Reason::TooManyWeights { found, limit: MAX_WEIGHTS });
         }
         let biased = self.biased || self.border.is_some();
-        Ok(Self { inputs, outputs, groups, axes: [Axis::POINT; 2], biased, border: None })
+        Ok(Self { groups, outputs, ..Self::diagonal(inputs, biased) })
     }
 }
 
