@@ -7,7 +7,8 @@ use unbraid_runtime::model::section::SectionKind;
 use unbraid_runtime::model::{Model, crc32};
 use unbraid_runtime::span::Span;
 use unbraid_runtime::step::{
-    Activation, Binary, Border, Conv, Function, Layout, Linear, Op, Operand, PadMode, Source, Step,
+    Activation, Binary, Border, Conv, Function, Layout, Linear, Op, Operand, PadMode, Resample,
+    Source, Step, Taps,
 };
 use unbraid_runtime::{FormatError, PortFault, Region, Role, SectionFault, StepFault, arena_len};
 use unbraid_tests::steps::{add, view};
@@ -140,8 +141,8 @@ fn foreign_newer_and_misaligned_files_are_named_as_such() {
         b"\x7fELF is not what this expects, however long the file goes on....",
     );
     assert_eq!(Model::new(&foreign).err(), Some(FormatError::NotStrand));
-    let newer = with_header(&bytes, |bytes| bytes[10] = 4);
-    let found = Version { major: 0, minor: 4 };
+    let newer = with_header(&bytes, |bytes| bytes[10] = 5);
+    let found = Version { major: 0, minor: 5 };
     assert_eq!(Model::new(&newer).err(), Some(FormatError::Version { found }));
     let mut shifted = AlignedBytes::filled(0, bytes.len() + 1);
     shifted[1..].copy_from_slice(&bytes);
@@ -374,6 +375,32 @@ fn views_show_values_of_their_input_only() {
     for (axes, offset) in wrong {
         assert_eq!(fault(axes, *offset), Some(StepFault::View), "{axes:?} at {offset}");
     }
+}
+
+#[test]
+fn runs_are_no_longer_than_the_input() {
+    let (input, output) = (Dims { h: 2, w: 3, c: 1 }, Dims { h: 4, w: 2, c: 1 });
+    let taps = |count: u32, entries: u32| Taps {
+        count,
+        table: Span { offset: 0, len: (count + 1) * entries * 4 },
+    };
+    let fault =
+        |rows, columns, output| step_fault(input, output, Op::Resample(Resample { rows, columns }));
+    assert_eq!(fault(taps(1, 4), taps(3, 2), output), None);
+    assert_eq!(fault(taps(3, 4), taps(1, 2), output), Some(StepFault::Taps));
+    assert_eq!(fault(taps(1, 4), taps(0, 2), output), Some(StepFault::Taps));
+    let role = Role::Table;
+    let longer = Some(StepFault::Length { role, expected: 32 });
+    assert_eq!(fault(taps(1, 5), taps(1, 2), output), longer);
+    let unaligned = Taps { table: Span { offset: 4, len: 32 }, ..taps(1, 4) };
+    assert_eq!(fault(unaligned, taps(1, 2), output), Some(StepFault::Unaligned { role }));
+    let far = Taps { table: Span { offset: 4096, len: 32 }, ..taps(1, 4) };
+    assert_eq!(fault(far, taps(1, 2), output), Some(StepFault::OutOfBounds { role }));
+    let two = Dims { c: 2, ..output };
+    assert_eq!(fault(taps(1, 4), taps(1, 2), two), Some(StepFault::Shape { expected: output }));
+    // Several rows are summed in scratch, which these files have none of.
+    let needed = Some(StepFault::Scratch { needed: 12 });
+    assert_eq!(fault(taps(2, 4), taps(1, 2), output), needed);
 }
 
 #[test]

@@ -7,7 +7,8 @@ use unbraid_runtime::dims::{Dims, Hw, Pad, Window};
 use unbraid_runtime::kernels::conv_f32::scratch_len;
 use unbraid_runtime::span::Span;
 use unbraid_runtime::step::{
-    Activation, Binary, Border, Conv, Function, Layout, Linear, Op, PadMode, Source, Step, View,
+    Activation, Binary, Border, Conv, Function, Layout, Linear, Op, PadMode, Resample, Source,
+    Step, Taps, View,
 };
 use unbraid_tests::conv_cases::{ACTIVATIONS, ConvCase, ConvOperands, Random};
 use unbraid_tests::gpu::assert_gpu_equals_portable;
@@ -369,6 +370,29 @@ fn padding_of_every_mode_equals_portable() {
             op: Op::Pad { pad, mode },
         };
         modes.map(case).into()
+    });
+}
+
+#[test]
+fn resampling_equals_portable() {
+    let input = Dims { h: 5, w: 7, c: 3 };
+    assert_cases(|strand, random| {
+        strand.scratch = 7 * 3 * 4;
+        let mut case = |(rows, columns): (u32, u32)| {
+            let output = Dims { h: 9, w: 4, c: 3 };
+            let mut taps = |count: u32, room: u32, runs: u32| {
+                let mut table = Vec::new();
+                for _ in 0..runs {
+                    table.push((random.bits() % room) as f32);
+                    table.extend((0..count).map(|_| random.pick(&[0.0, 0.5, -0.75])));
+                }
+                Taps { count, table: strand.weights(&table) }
+            };
+            let resample = Resample { rows: taps(rows, 5, 9), columns: taps(columns, 7, 4) };
+            let name = format!("{rows} x {columns}");
+            Case { name, input, output, op: Op::Resample(resample) }
+        };
+        [(1, 1), (2, 2), (4, 3), (5, 7)].map(&mut case).into()
     });
 }
 

@@ -31,6 +31,7 @@ const WEIGHTS: &[(&str, &[usize])] = &[
     ("Pad", &[2]),
     ("Range", &[0, 1, 2]),
     ("Resize", &[1, 2]),
+    ("Upsample", &[1]),
 ];
 
 /// Why some cases are not run: patterns of names, in which `*` stands for anything, and the reason.

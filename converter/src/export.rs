@@ -3,6 +3,8 @@
 //! What fusion put into a node comes out as nodes again: an activation follows its operation, bias
 //! vectors that depend on the border become an addition of a constant map. Same graph, same bytes.
 
+mod resize;
+
 use crate::graph::{
     Activation, BorderBias, Conv, DepthOrder, Function, Graph, Node, Op, Pad, PadMode, ValueId,
     Window,
@@ -37,17 +39,18 @@ pub fn to_onnx(graph: &Graph) -> Vec<u8> {
 }
 
 fn opset(graph: &Graph) -> i64 {
-    graph.nodes.iter().map(|node| since(&node.op)).max().unwrap_or(OPSET).max(OPSET)
+    graph.nodes.iter().map(|node| since(graph, node)).max().unwrap_or(OPSET).max(OPSET)
 }
 
 /// First opset that has the operation. The operators in use did not change between these opsets.
-fn since(op: &Op) -> i64 {
+fn since(graph: &Graph, node: &Node) -> i64 {
     let dilated = |window: &Window| window.dilation.h > 1 || window.dilation.w > 1;
-    match op {
+    match &node.op {
         Op::AveragePool { window, .. } if dilated(window) => DILATED_POOL_OPSET,
         Op::Unary(Function::HardSwish) => 14,
         Op::Unary(Function::Mish) => 18,
         Op::Pad { mode: PadMode::Wrap, .. } => 19,
+        Op::Resize(resize) => resize::since(graph, node, resize),
         Op::Unary(Function::Gelu) => 20,
         _ => OPSET,
     }
@@ -145,6 +148,7 @@ impl<'a> Writer<'a> {
                 operands.extend(self.pads(node, *pad, *mode));
                 attributes.push(AttributeProto::string("mode", mode.name()));
             }
+            Op::Resize(resize) => (operands, attributes) = self.resize(node, resize),
             Op::Transpose { perm } => {
                 let perm = perm.iter().map(|&axis| axis as i64);
                 attributes.push(AttributeProto::ints("perm", perm.collect::<Vec<_>>()));
@@ -186,8 +190,13 @@ impl<'a> Writer<'a> {
 
     fn shape_of(&mut self, node: &Node) -> String {
         let shape: Vec<i64> = self.graph.shape(node.output).iter().map(|&n| n as i64).collect();
-        let tensor = Tensor::i64([shape.len()], shape).expect("a vector has its own length");
-        self.constant(&format!("{}_shape", node.name), &tensor)
+        self.integers(&format!("{}_shape", node.name), shape)
+    }
+
+    /// Adds a vector of integers.
+    fn integers(&mut self, wanted: &str, values: Vec<i64>) -> String {
+        let tensor = Tensor::i64([values.len()], values).expect("a vector has its own length");
+        self.constant(wanted, &tensor)
     }
 
     /// Starts, ends, axes and steps.
@@ -202,10 +211,7 @@ impl<'a> Writer<'a> {
         let ends = ends.collect();
         let axes = (0..starts.len() as i64).collect();
         let lists = [("starts", starts), ("ends", ends), ("axes", axes), ("steps", steps.to_vec())];
-        lists.map(|(role, list)| {
-            let tensor = Tensor::i64([list.len()], list).expect("a vector has its own length");
-            self.constant(&format!("{}_{role}", node.name), &tensor)
-        })
+        lists.map(|(role, list)| self.integers(&format!("{}_{role}", node.name), list))
     }
 
     /// `x * sigmoid(x)` in two nodes: one node has it only since opset 24.

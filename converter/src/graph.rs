@@ -6,6 +6,7 @@
 //! how bytes lie in memory (NHWC). Weights are values with a `constant`, so that one rule folds
 //! every computed constant. Nodes are stored in execution order: [`Graph::push`] keeps it.
 
+use crate::resize::Resize;
 use crate::tensor::Tensor;
 pub use unbraid_runtime::dims::{Hw, Pad, Window};
 pub use unbraid_runtime::step::{Border, Function, PadMode};
@@ -180,6 +181,8 @@ pub enum Op {
         /// What they hold.
         mode: PadMode,
     },
+    /// Interpolation along axes.
+    Resize(Resize),
     /// Concatenation of all inputs along one axis.
     Concat {
         /// The axis.
@@ -210,6 +213,7 @@ impl Op {
             Self::DepthToSpace { .. } => "DepthToSpace",
             Self::SpaceToDepth { .. } => "SpaceToDepth",
             Self::Pad { .. } => "Pad",
+            Self::Resize(_) => "Resize",
             Self::Concat { .. } => "Concat",
         }
     }

@@ -30,6 +30,7 @@ mod inputs;
 mod order;
 mod pad;
 mod pool;
+mod resize;
 mod session;
 mod shape;
 mod view;
@@ -102,6 +103,7 @@ const OPERATORS: &[(&str, ImportFn)] = &[
     ("ReduceMean", pool::reduce_mean),
     ("Relu", activation::relu),
     ("Reshape", shape::reshape),
+    ("Resize", resize::resize),
     ("ScatterND", view::scatter_nd),
     ("Sigmoid", |call, builder| function::of(call, builder, Function::Sigmoid)),
     ("Slice", view::slice),
@@ -116,6 +118,7 @@ const OPERATORS: &[(&str, ImportFn)] = &[
     ("Tanh", |call, builder| function::of(call, builder, Function::Tanh)),
     ("Transpose", view::transpose),
     ("Unsqueeze", shape::unsqueeze),
+    ("Upsample", resize::resize),
 ];
 
 /// Imports a model file; external weights are read from its folder.

@@ -20,5 +20,6 @@ pub mod prune;
 pub mod rearrange;
 pub mod reference;
 pub mod report;
+pub mod resize;
 pub mod tensor;
 pub mod write;

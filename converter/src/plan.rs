@@ -21,6 +21,7 @@ mod order;
 mod pack;
 mod pad;
 mod pointwise;
+mod resample;
 mod spans;
 mod view;
 mod weights;

@@ -15,6 +15,7 @@ pub(crate) use conv::{Geometry, convolve};
 
 use crate::graph::{Activation, Conv, Graph, Hw, Node, Op, Pad, PadMode, ValueId, Window};
 use crate::rearrange::Rearrange;
+use crate::resize::{Resize, Taps};
 use array::Broadcast;
 use function::apply;
 use std::collections::HashMap;
@@ -231,6 +232,7 @@ impl Operands<'_> {
             | Op::DepthToSpace { .. }
             | Op::SpaceToDepth { .. } => self.rearranged(),
             Op::Pad { pad, mode } => self.pad(*pad, *mode),
+            Op::Resize(resize) => self.resize(resize),
             Op::Concat { axis } => self.concat(*axis),
         }
     }
@@ -404,6 +406,19 @@ impl Operands<'_> {
         let x = self.pictures()?;
         let too_wide = || self.error(format!("{pad:?} needs more pixels than {:?} has", x.shape));
         pool::pad(&x, pad, mode).ok_or_else(too_wide)
+    }
+
+    fn resize(&self, resize: &Resize) -> Result<Array, ReferenceError> {
+        let shape = self.state.graph.shape(self.node.output);
+        let mut x = self.get(0)?.into_array();
+        for axis in &resize.axes {
+            let lengths = (x.shape.get(axis.axis).copied(), shape.get(axis.axis).copied());
+            let (Some(input), Some(output)) = lengths else {
+                return Err(self.error(format!("{:?} has no axis {}", x.shape, axis.axis)));
+            };
+            x = x.resampled(axis.axis, &Taps::of(resize, axis, input, output));
+        }
+        Ok(x)
     }
 
     fn concat(&self, axis: usize) -> Result<Array, ReferenceError> {

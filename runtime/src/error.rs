@@ -347,6 +347,7 @@ impl fmt::Display for Role {
             Self::Slopes => "slopes",
             Self::Scale => "scale",
             Self::Shift => "shift",
+            Self::Table => "table of runs",
         })
     }
 }
@@ -391,6 +392,7 @@ impl fmt::Display for StepFault {
             Self::Scratch { needed } => {
                 write!(f, "scratch must be at least {needed} bytes and at most the header's")
             }
+            Self::Taps => f.write_str("runs have no rows or columns, or more than the input has"),
             Self::Macs => f.write_str("the number of multiply-accumulates overflows"),
         }
     }

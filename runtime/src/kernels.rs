@@ -14,6 +14,7 @@ pub mod depthwise_f32;
 pub mod elementwise_f32;
 pub mod linear_f32;
 pub mod pool_f32;
+pub mod resample_f32;
 
 use crate::cpu::Cpu;
 use crate::step::{Layout, Op};
@@ -23,6 +24,7 @@ use depthwise_f32::DepthwiseF32;
 use elementwise_f32::ElementwiseF32;
 use linear_f32::LinearF32;
 use pool_f32::PoolF32;
+use resample_f32::ResampleF32;
 
 /// One kernel of each contract.
 #[derive(Clone, Copy, Debug)]
@@ -33,6 +35,7 @@ pub struct Kernels {
     pub(crate) linear_f32: &'static Kernel<LinearF32>,
     pub(crate) pool_f32: &'static Kernel<PoolF32>,
     pub(crate) elementwise_f32: &'static Kernel<ElementwiseF32>,
+    pub(crate) resample_f32: &'static Kernel<ResampleF32>,
 }
 
 impl Kernels {
@@ -48,6 +51,7 @@ impl Kernels {
             linear_f32: select(cpu),
             pool_f32: select(cpu),
             elementwise_f32: select(cpu),
+            resample_f32: select(cpu),
         }
     }
 
@@ -76,6 +80,7 @@ impl Kernels {
             | Op::Apply(_)
             | Op::Softmax => self.elementwise_f32.name,
             Op::CopyInto { .. } | Op::Rearrange(_) | Op::Pad { .. } => copy_f32::NAME,
+            Op::Resample(_) => self.resample_f32.name,
         }
     }
 }

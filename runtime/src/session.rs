@@ -11,9 +11,9 @@ use crate::arena::MAX_WORKERS;
 use crate::arena::{Bands, Cut};
 use crate::error::SessionError;
 use crate::kernels::Kernels;
-use crate::model::{Model, Port};
+use crate::model::{Model, Port, scratch_bytes};
 use crate::observer::{Blind, Observer};
-use crate::step::{Op, Step};
+use crate::step::Step;
 use crate::workers::{Serial, Workers};
 use core::fmt;
 use job::Job;
@@ -180,11 +180,8 @@ fn split<'s>(model: &Model<'_>, arena: &'s mut [f32]) -> Option<(&'s mut [f32], 
 
 /// What the plan gives this step: never more, so that a result or its speed cannot depend on other steps.
 fn scratch_of<'s>(step: &Step, scratch: &'s mut [f32]) -> &'s mut [f32] {
-    let bytes = match &step.op {
-        Op::Conv(conv) => usize::try_from(conv.scratch).unwrap_or(0),
-        _ => 0,
-    };
-    scratch.get_mut(..bytes / size_of::<f32>()).unwrap_or_default()
+    let bytes = scratch_bytes(step).and_then(|bytes| usize::try_from(bytes).ok());
+    scratch.get_mut(..bytes.unwrap_or(0) / size_of::<f32>()).unwrap_or_default()
 }
 
 impl fmt::Debug for Session<'_> {

@@ -5,12 +5,14 @@
 
 mod binary;
 mod function;
+mod resample;
 mod view;
 
 use crate::dims::{Dims, Pad, Window};
 use crate::span::Span;
 pub use binary::{Binary, Source};
 pub use function::Function;
+pub use resample::{Resample, Taps};
 use serde::{Deserialize, Serialize};
 pub use view::View;
 
@@ -197,6 +199,8 @@ pub enum Op {
         /// What they hold.
         mode: PadMode,
     },
+    /// Rows and columns made of neighbouring ones.
+    Resample(Resample),
 }
 
 /// What padding holds. Reflected and wrapped rows and columns are taken from the picture.
@@ -255,6 +259,7 @@ impl Op {
             Self::CopyInto { .. } => "copy_into",
             Self::Rearrange(_) => "rearrange",
             Self::Pad { .. } => "pad",
+            Self::Resample(_) => "resample",
         }
     }
 }

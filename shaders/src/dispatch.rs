@@ -8,7 +8,9 @@ use crate::params::{
 use crate::shader::{Shader, Variant};
 use unbraid_runtime::dims::Dims;
 use unbraid_runtime::span::Span;
-use unbraid_runtime::step::{Activation, Conv, Layout, Linear, Op, Operand, Source, Step};
+use unbraid_runtime::step::{
+    Activation, Conv, Layout, Linear, Op, Operand, Resample, Source, Step,
+};
 
 /// Output channels in a panel or block of a weight layout.
 const NR: u32 = 16;
@@ -155,6 +157,11 @@ fn work(step: &Step) -> Work {
             let params: [&[u32]; 4] = [&dims(input), &dims(output), &before, &pad_mode(*mode)];
             alone(Extent::rows(count(output)), &params)
         }
+        Op::Resample(Resample { rows, columns }) => Work {
+            extent: Extent::rows(count(output)),
+            params: [&dims(input)[..], &dims(output), &[rows.count, columns.count]].concat(),
+            operands: Operands { weights: rows.table, bias: columns.table, ..Operands::default() },
+        },
     }
 }
 

@@ -21,9 +21,9 @@ pub enum Binding {
     Output = 2,
     /// Second operand, if it is computed.
     Other = 3,
-    /// Packed weights; factors of `scale_shift`; second operand of `binary_weights`.
+    /// Packed weights; factors of `scale_shift`; second operand of `binary_weights`; rows of `resample`.
     Weights = 4,
-    /// Bias vectors; summands of `scale_shift`.
+    /// Bias vectors; summands of `scale_shift`; columns of `resample`.
     Bias = 5,
     /// Slopes of PReLU.
     Slopes = 6,
@@ -229,6 +229,13 @@ pub const SHADERS: &[Shader] = &[
         wgsl!("pad.wgsl"),
         &[Params, Input, Output],
         &[&GRID, &INPUT, &OUTPUT, &["pad_top", "pad_left"], &PAD_MODE],
+        LANES,
+    ),
+    row(
+        "resample",
+        wgsl!("resample.wgsl"),
+        &[Params, Input, Output, Weights, Bias],
+        &[&GRID, &INPUT, &OUTPUT, &["row_taps", "column_taps"]],
         LANES,
     ),
 ];

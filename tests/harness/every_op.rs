@@ -4,6 +4,7 @@ use crate::graphs::{Builder, square};
 use unbraid_converter::graph::{
     Activation, Border, BorderBias, Conv, Function, Graph, Hw, Op, Pad, ValueId, Window,
 };
+use unbraid_converter::resize::{Coordinates, Interpolation, Resize, ResizedAxis};
 use unbraid_converter::tensor::Tensor;
 
 /// A graph in which every operation has what only fusion gives it.
@@ -69,5 +70,21 @@ pub fn plain(dilation: u32) -> Graph {
     let padded = net.pad(quotient, 1, -0.5);
     let normal = net.batch_norm(padded);
     let mean = net.node(Op::GlobalAveragePool, vec![normal], &[1, 3, 1, 1]);
-    net.finish(&[mean, normal])
+    let larger = doubled(&mut net, normal);
+    net.finish(&[mean, larger])
+}
+
+/// A picture with twice as many rows and columns.
+fn doubled(net: &mut Builder, x: ValueId) -> ValueId {
+    let mut shape = net.graph.shape(x).to_vec();
+    shape[2..].iter_mut().for_each(|length| *length *= 2);
+    let axis = |axis| ResizedAxis { axis, scale: Some(2.0), crop: [0.0, 1.0] };
+    let resize = Resize {
+        axes: vec![axis(2), axis(3)],
+        interpolation: Interpolation::Linear,
+        coordinates: Coordinates::HalfPixel,
+        exclude_outside: false,
+        antialias: false,
+    };
+    net.node(Op::Resize(resize), vec![x], &shape)
 }

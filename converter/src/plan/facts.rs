@@ -37,6 +37,7 @@ pub fn node_macs(graph: &Graph, node: &Node) -> u64 {
         | Op::DepthToSpace { .. }
         | Op::SpaceToDepth { .. }
         | Op::Pad { .. }
+        | Op::Resize(_)
         | Op::Concat { .. } => 0,
     }
 }
@@ -74,6 +75,7 @@ pub fn node_params(graph: &Graph, node: &Node) -> u64 {
         | Op::DepthToSpace { .. }
         | Op::SpaceToDepth { .. }
         | Op::Pad { .. }
+        | Op::Resize(_)
         | Op::Concat { .. } => 0,
     }
 }

@@ -169,6 +169,7 @@ impl<'g> Lowering<'g> {
             }
             Op::Slice { starts, steps } => self.slice(node, starts, steps),
             Op::Pad { pad, mode } => self.pad(node, *pad, *mode),
+            Op::Resize(resize) => self.resize(node, resize),
             Op::Concat { axis } => self.concat(node, *axis),
         }
     }

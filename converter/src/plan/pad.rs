@@ -51,6 +51,7 @@ fn takes_zeros(op: &Op) -> bool {
         | Op::DepthToSpace { .. }
         | Op::SpaceToDepth { .. }
         | Op::Pad { .. }
+        | Op::Resize(_)
         | Op::Concat { .. } => false,
     }
 }

@@ -3,6 +3,7 @@
 use super::arena::{Lifetime, place};
 use super::error::Kind;
 use super::lower::{Buffer, Draft, Lowered, Place};
+use unbraid_runtime::model::scratch_bytes;
 use unbraid_runtime::span::Span;
 use unbraid_runtime::step::{Op, Operand, Source, Step};
 
@@ -57,22 +58,7 @@ pub(super) fn assign(lowered: &Lowered) -> Result<Spans, Kind> {
 
 /// Largest scratch of any step, rounded up to whole cache lines.
 pub(super) fn scratch(steps: &[Step]) -> u32 {
-    let of_step = |step: &Step| match &step.op {
-        Op::Conv(conv) => conv.scratch,
-        Op::Linear(_)
-        | Op::MaxPool(_)
-        | Op::AveragePool { .. }
-        | Op::GlobalAveragePool
-        | Op::Binary { .. }
-        | Op::ScaleShift { .. }
-        | Op::Activate(_)
-        | Op::Apply(_)
-        | Op::Softmax
-        | Op::CopyInto { .. }
-        | Op::Rearrange(_)
-        | Op::Pad { .. } => 0,
-    };
-    steps.iter().map(of_step).max().unwrap_or(0).next_multiple_of(64)
+    steps.iter().filter_map(scratch_bytes).max().unwrap_or(0).next_multiple_of(64)
 }
 
 /// Which buffer's bytes each buffer uses, and how long those are needed.

@@ -1,5 +1,6 @@
 //! [`Array`]: a computed value of the oracle, and what needs only its shape.
 
+use crate::resize::Taps;
 use crate::tensor::elements;
 
 /// Values in row-major order under a shape.
@@ -36,6 +37,25 @@ impl Array {
             }
         }
         true
+    }
+
+    /// Weighted sums of runs along one axis, which there is.
+    pub(super) fn resampled(&self, axis: usize, taps: &Taps) -> Self {
+        let inner: usize = self.shape[axis + 1..].iter().product();
+        let mut shape = self.shape.clone();
+        shape[axis] = taps.first.len();
+        let mut values = Vec::with_capacity(elements(&shape).unwrap_or(0));
+        for block in self.values.chunks_exact((self.shape[axis] * inner).max(1)) {
+            for (first, weights) in taps.runs() {
+                // Elements of weight 0 are not read: they may be infinite.
+                let used = || weights.iter().enumerate().filter(|(_, weight)| **weight != 0.0);
+                let sum = |at: usize| {
+                    used().map(|(k, weight)| weight * block[(first + k) * inner + at]).sum::<f64>()
+                };
+                values.extend((0..inner).map(sum));
+            }
+        }
+        Self { shape, values }
     }
 
     /// All parts one after the other along an axis; `None` if other axes differ.

@@ -2,6 +2,7 @@
 
 use crate::graph::{Activation, Graph, Hw, Node, Op, Pad, PadMode, ValueId, Window};
 use crate::plan::facts;
+use crate::resize::Resize;
 use serde::Serialize;
 
 /// The nodes of a graph. An edge leads from the `output` of a node, or from an input, to each node
@@ -99,6 +100,7 @@ fn detail(op: &Op) -> String {
         Op::Transpose { perm } => vec![format!("{perm:?}")],
         Op::Slice { starts, steps } => vec![format!("from {starts:?} by {steps:?}")],
         Op::DepthToSpace { block, .. } | Op::SpaceToDepth { block } => vec![format!("{block}")],
+        Op::Resize(resize) => resized(resize),
         Op::Concat { axis } | Op::Softmax { axis } => vec![format!("axis {axis}")],
         Op::BatchNorm { .. }
         | Op::Activation(_)
@@ -110,6 +112,11 @@ fn detail(op: &Op) -> String {
         | Op::Reshape => vec![],
     };
     parts.join(" ")
+}
+
+fn resized(resize: &Resize) -> Vec<String> {
+    let axes: Vec<usize> = resize.axes.iter().map(|axis| axis.axis).collect();
+    vec![format!("{:?} {:?} of axes {axes:?}", resize.interpolation, resize.coordinates)]
 }
 
 fn added(activation: &Activation) -> Option<String> {

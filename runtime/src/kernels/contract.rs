@@ -93,13 +93,13 @@ pub const fn select<C: Contract>(cpu: Cpu) -> &'static Kernel<C> {
 /// Without fused multiply-add in the body, all of them give the same bits.
 pub(super) trait Loops: Contract {
     /// The body; `inline(always)`, so that it takes on the features of its caller.
-    fn compute(args: &Self::Args<'_>, rows: Range<usize>, y: &mut [f32]);
+    fn compute(args: &Self::Args<'_>, rows: Range<usize>, y: &mut [f32], scratch: &mut [f32]);
 }
 
 /// The loops as they are compiled for every CPU of the target.
 pub(super) const fn portable<C: Loops>(name: &'static str) -> Kernel<C> {
-    fn run<C: Loops>(args: &C::Args<'_>, rows: Range<usize>, y: &mut [f32], _: &mut [f32]) {
-        C::compute(args, rows, y);
+    fn run<C: Loops>(args: &C::Args<'_>, rows: Range<usize>, y: &mut [f32], scratch: &mut [f32]) {
+        C::compute(args, rows, y, scratch);
     }
     Kernel { name, needs: None, run: run::<C> }
 }
@@ -108,8 +108,8 @@ pub(super) const fn portable<C: Loops>(name: &'static str) -> Kernel<C> {
 #[cfg(target_arch = "x86_64")]
 pub(super) const fn avx2<C: Loops>(name: &'static str) -> Kernel<C> {
     #[target_feature(enable = "avx2,fma")]
-    fn run<C: Loops>(args: &C::Args<'_>, rows: Range<usize>, y: &mut [f32], _: &mut [f32]) {
-        C::compute(args, rows, y);
+    fn run<C: Loops>(args: &C::Args<'_>, rows: Range<usize>, y: &mut [f32], scratch: &mut [f32]) {
+        C::compute(args, rows, y, scratch);
     }
     Kernel { name, needs: Some(Feature::Avx2), run: run::<C> }
 }
@@ -118,8 +118,8 @@ pub(super) const fn avx2<C: Loops>(name: &'static str) -> Kernel<C> {
 #[cfg(target_arch = "x86_64")]
 pub(super) const fn avx512<C: Loops>(name: &'static str) -> Kernel<C> {
     #[target_feature(enable = "avx512f,avx512vl,avx512bw,avx512dq")]
-    fn run<C: Loops>(args: &C::Args<'_>, rows: Range<usize>, y: &mut [f32], _: &mut [f32]) {
-        C::compute(args, rows, y);
+    fn run<C: Loops>(args: &C::Args<'_>, rows: Range<usize>, y: &mut [f32], scratch: &mut [f32]) {
+        C::compute(args, rows, y, scratch);
     }
     Kernel { name, needs: Some(Feature::Avx512), run: run::<C> }
 }

@@ -102,7 +102,7 @@ impl Contract for LinearF32 {
 
 impl Loops for LinearF32 {
     #[inline(always)]
-    fn compute(args: &Args<'_>, panels: Range<usize>, y: &mut [f32]) {
+    fn compute(args: &Args<'_>, panels: Range<usize>, y: &mut [f32], _: &mut [f32]) {
         compute_panels(args, panels, y);
     }
 }

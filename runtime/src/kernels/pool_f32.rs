@@ -102,7 +102,7 @@ impl Contract for PoolF32 {
 
 impl Loops for PoolF32 {
     #[inline(always)]
-    fn compute(args: &Args<'_>, rows: Range<usize>, y: &mut [f32]) {
+    fn compute(args: &Args<'_>, rows: Range<usize>, y: &mut [f32], _: &mut [f32]) {
         compute_rows(args, rows, y);
     }
 }

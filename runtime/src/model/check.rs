@@ -10,9 +10,11 @@ mod arrange;
 
 use super::{ALIGN, Header};
 use crate::dims::{Dims, Window};
-use crate::kernels::{conv_f32, depthwise_f32, linear_f32};
+use crate::kernels::{conv_f32, depthwise_f32, linear_f32, resample_f32};
 use crate::span::Span;
-use crate::step::{Activation, Border, Conv, Function, Layout, Linear, Op, Operand, Source, Step};
+use crate::step::{
+    Activation, Border, Conv, Function, Layout, Linear, Op, Operand, Resample, Source, Step,
+};
 
 /// What a span of a step is for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -33,6 +35,8 @@ pub enum Role {
     Scale,
     /// Summands of a scale and shift.
     Shift,
+    /// Runs and weights of a resampling.
+    Table,
 }
 
 /// What is wrong with a step.
@@ -96,6 +100,8 @@ pub enum StepFault {
         /// The minimum in bytes.
         needed: usize,
     },
+    /// Runs with no rows or columns, or with more than the input has.
+    Taps,
     /// The number of multiply-accumulates overflows.
     Macs,
 }
@@ -160,6 +166,7 @@ impl Bounds {
             Op::CopyInto { at } => arrange::copy_into(*at, input, step.output.dims),
             Op::Rearrange(view) => arrange::rearrange(view, input, step.output.dims),
             Op::Pad { pad, mode } => arrange::pad(pad, *mode, input),
+            Op::Resample(resample) => self.resample(resample, step),
         }
     }
 
@@ -187,6 +194,29 @@ impl Bounds {
         self.weights(linear.bias, Role::Bias, bias)?;
         self.activation(&linear.activation, bias)?;
         Ok(Dims::vector(output.c))
+    }
+
+    fn resample(&self, resample: &Resample, step: &Step) -> Result<Dims, StepFault> {
+        let (input, output) = (step.input.dims, step.output.dims);
+        let axes = [(resample.rows, input.h, output.h), (resample.columns, input.w, output.w)];
+        for (taps, from, to) in axes {
+            if !(1..=from).contains(&taps.count) {
+                return Err(StepFault::Taps);
+            }
+            self.weights(taps.table, Role::Table, resample_f32::table_len(&taps, to))?;
+        }
+        self.scratch(step)?;
+        Ok(Dims { c: input.c, ..output })
+    }
+
+    /// Scratch that follows from the dims, where a worker has as much.
+    fn scratch(&self, step: &Step) -> Result<(), StepFault> {
+        let needed = scratch_bytes(step);
+        if needed.is_some_and(|needed| needed <= self.scratch) {
+            return Ok(());
+        }
+        let needed = needed.and_then(|needed| usize::try_from(needed).ok());
+        Err(StepFault::Scratch { needed: needed.unwrap_or(usize::MAX) })
     }
 
     /// The second operand of a step, repeated where it is shorter than the input.
@@ -302,6 +332,16 @@ fn conv_sizes(conv: &Conv, input: Dims, output: Dims) -> Option<ConvSizes> {
         }),
         Layout::F32Dw16 => None,
     }
+}
+
+/// Bytes of scratch that a worker needs for the step. `None` when their number does not fit.
+pub fn scratch_bytes(step: &Step) -> Option<u32> {
+    let floats = match &step.op {
+        Op::Conv(conv) => return Some(conv.scratch),
+        Op::Resample(resample) => resample_f32::scratch_len(resample, step.input.dims)?,
+        _ => 0,
+    };
+    u32::try_from(floats.checked_mul(size_of::<f32>())?).ok()
 }
 
 /// Multiply-accumulates: one for each weight and output value that it takes part in, padding

@@ -8,10 +8,11 @@ use crate::kernels::{
     elementwise_f32::{self, Operation, Pairing},
     linear_f32,
     pool_f32::{self, Pool},
+    resample_f32,
 };
 use crate::model::{Model, macs};
 use crate::span::Span;
-use crate::step::{Activation, Binary, Conv, Layout, Linear, Op, Source, Step};
+use crate::step::{Activation, Binary, Conv, Layout, Linear, Op, Source, Step, Taps};
 use core::ops::Range;
 
 /// The feature maps, but for the bytes of one output.
@@ -51,6 +52,7 @@ enum Args<'a> {
     Pool(pool_f32::Args<'a>),
     Elementwise(elementwise_f32::Args<'a>),
     Copy(copy_f32::Args<'a>),
+    Resample(resample_f32::Args<'a>),
 }
 
 /// One step, all bounds proved.
@@ -105,6 +107,7 @@ impl<'a> Job<'a> {
             Args::Pool(args) => kernels.pool_f32.run(cpu, args, rows, y, scratch),
             Args::Elementwise(args) => kernels.elementwise_f32.run(cpu, args, rows, y, scratch),
             Args::Copy(args) => copy_f32::run(args, rows, y),
+            Args::Resample(args) => kernels.resample_f32.run(cpu, args, rows, y, scratch),
         }
     }
 }
@@ -148,6 +151,11 @@ impl<'a> Args<'a> {
             Op::Rearrange(view) => copy_f32::Args::rearrange(view, x()?).map(Self::Copy),
             Op::Pad { pad, mode } => {
                 copy_f32::Args::pad(pad, *mode, input, output, x()?).map(Self::Copy)
+            }
+            Op::Resample(resample) => {
+                let table = |taps: &Taps| model.weights_f32(taps.table);
+                let tables = (table(&resample.rows), table(&resample.columns));
+                resample_f32::Args::new(resample, input, output, x()?, tables).map(Self::Resample)
             }
         }
     }
@@ -208,6 +216,7 @@ impl<'a> Args<'a> {
             Self::Pool(args) => (rows, args.output_row(), pool_f32::ROW_QUANTUM),
             Self::Elementwise(args) => (rows, args.output_row(), elementwise_f32::ROW_QUANTUM),
             Self::Copy(args) => (args.rows(), args.output_row(), 1),
+            Self::Resample(args) => (rows, args.output_row(), resample_f32::ROW_QUANTUM),
         })
     }
 }
