@@ -34,6 +34,7 @@ pub fn to_onnx(graph: &Graph) -> Vec<u8> {
         output: graph.outputs.iter().map(port).collect(),
         node: writer.nodes,
         initializer: writer.weights,
+        ..GraphProto::default()
     };
     ModelProto::new(file, IR_VERSION, opset(graph)).encode_to_vec()
 }

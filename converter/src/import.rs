@@ -3,10 +3,11 @@
 //! A model file is untrusted: sizes are checked before anything is allocated, nothing is indexed
 //! without a check, nothing recurses, and weights are read from nowhere but the model's folder.
 //!
-//! Steps: decode the protobuf; find the nodes that the kept outputs need (`order`); refuse all
-//! unsupported operators at once; then import node by node. An operand is either a value of the
+//! Steps: decode the protobuf; find the nodes that the kept outputs need (`order`); then import node
+//! by node (`nodes`), and list all that cannot be taken at once. An operand is either a value of the
 //! graph, a constant, or a rearrangement of both (`view`); nodes whose operands are all constant are
-//! computed (`fold`), the others go through `OPERATORS`. Adding an operator is one function and one line there.
+//! computed (`fold`), the others go through `OPERATORS` or, with several results, through `SEVERAL`.
+//! Adding an operator is one function and one line there.
 #![deny(
     clippy::indexing_slicing,
     clippy::unwrap_used,
@@ -27,18 +28,20 @@ mod external;
 mod fold;
 mod function;
 mod inputs;
+mod nodes;
 mod order;
 mod pad;
 mod pool;
 mod resize;
 mod session;
 mod shape;
+mod split;
 mod view;
 mod weights;
 mod window;
 
-pub use error::{ImportError, Problem, Refusal, TensorProblem, Unsupported};
-pub use session::operators;
+pub use error::{ImportError, Problem, Refusal, Refused, RefusedNode, TensorProblem};
+pub use nodes::operators;
 
 use crate::graph::{Function, Graph};
 use crate::onnx::{Bytes, ModelProto};
@@ -68,7 +71,13 @@ pub const NEWEST_OPSET: i64 = 28;
 /// Imports one node whose operands are resolved.
 type ImportFn = fn(&Call<'_>, &mut Builder) -> Result<Operand, Refusal>;
 
-/// Every operator that a model may run.
+/// Imports one node of several results: the first of them, as many as are supported.
+type SeveralFn = fn(&Call<'_>, &mut Builder) -> Result<Vec<Operand>, Refusal>;
+
+/// Every operator with several results that a model may run.
+const SEVERAL: &[(&str, SeveralFn)] = &[("Split", split::split)];
+
+/// Every operator with one result that a model may run.
 const OPERATORS: &[(&str, ImportFn)] = &[
     ("Abs", |call, builder| function::of(call, builder, Function::Abs)),
     ("Add", arithmetic::add),

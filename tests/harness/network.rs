@@ -112,6 +112,7 @@ impl Network {
             initializer: self.weights,
             input: vec![ValueInfoProto::floats("input", &[1, 3, size, size])],
             output: self.outputs,
+            ..GraphProto::default()
         };
         ModelProto::new(graph, 7, 13)
     }

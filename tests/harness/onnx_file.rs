@@ -118,7 +118,9 @@ impl OnnxFile {
     /// The refusal of the one node that is at fault.
     pub fn refusal(&self) -> Refusal {
         match self.problem() {
-            Problem::Node { refusal, .. } => refusal,
+            Problem::Refused(mut refused) if refused.nodes.len() == 1 => {
+                refused.nodes.remove(0).refusal
+            }
             other => panic!("expected a refused node, found: {other}"),
         }
     }

@@ -1,5 +1,6 @@
 //! Every reason for which a model is not imported: what was found, what was expected, what to do.
 
+use std::collections::HashMap;
 use std::fmt;
 
 /// Why a model was not imported.
@@ -44,9 +45,9 @@ pub enum Problem {
         /// Last version supported.
         newest: i64,
     },
-    /// Operators that nothing here implements: all of them.
+    /// Nodes that cannot be taken as they are: all that were found.
     #[error("{0}")]
-    Unsupported(Unsupported),
+    Refused(Refused),
     /// An axis without a length.
     #[error(
         "input `{input}`: axis {axis} has no fixed length ({found}); give the shape, for example --input-shape {example}"
@@ -188,16 +189,6 @@ pub enum Problem {
     /// `--mean` and `--std` that do not fit.
     #[error("--mean/--std: {0}")]
     Normalise(String),
-    /// A node that cannot be taken as it is.
-    #[error("node `{node}` ({op}): {refusal}")]
-    Node {
-        /// The node.
-        node: String,
-        /// Its operator.
-        op: String,
-        /// What is wrong with it.
-        refusal: Refusal,
-    },
 }
 
 /// Why one node cannot be taken.
@@ -214,6 +205,15 @@ pub enum Refusal {
     NotConstant {
         /// What the operand is for.
         role: &'static str,
+    },
+    /// An operator that nothing here implements, or not for this use.
+    #[error(
+        "the operator is not supported{}; replace it before exporting, or cut it off with --outputs",
+        if *constants_only { " on values that depend on the input, only on constants" } else { "" }
+    )]
+    Operator {
+        /// Whether it is supported on constants.
+        constants_only: bool,
     },
     /// Integers for floats or the reverse.
     #[error("{role} `{name}` does not hold {expected}")]
@@ -343,24 +343,57 @@ pub enum TensorProblem {
     },
 }
 
-/// All nodes with operators that are not supported, and what is.
+/// A node that cannot be taken as it is.
 #[derive(Debug)]
-pub struct Unsupported {
-    /// Operator, whether it is supported on constants only, names of its nodes.
-    pub operators: Vec<(String, bool, Vec<String>)>,
+pub struct RefusedNode {
+    /// The node.
+    pub node: String,
+    /// Its operator.
+    pub op: String,
+    /// What is wrong with it.
+    pub refusal: Refusal,
+}
+
+/// Every node that cannot be taken as it is, as far as shapes are known behind it.
+#[derive(Debug)]
+pub struct Refused {
+    /// At least one, in the order of execution.
+    pub nodes: Vec<RefusedNode>,
     /// Every operator that is supported.
     pub supported: Vec<&'static str>,
 }
 
-impl fmt::Display for Unsupported {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        writeln!(f, "operators that are not supported:")?;
-        for (op, constants_only, nodes) in &self.operators {
-            let note = if *constants_only { " (supported on constants only)" } else { "" };
-            writeln!(f, "  {op}{note} in {}", list(nodes))?;
+impl Refused {
+    /// The names of the nodes that have the same operator and the same fault.
+    fn alike(&self) -> Vec<(Vec<String>, &str, String)> {
+        let mut places: HashMap<(&str, String), usize> = HashMap::new();
+        let mut groups: Vec<(Vec<String>, &str, String)> = Vec::new();
+        for RefusedNode { node, op, refusal } in &self.nodes {
+            let fault = refusal.to_string();
+            let place = *places.entry((op, fault.clone())).or_insert(groups.len());
+            match groups.get_mut(place) {
+                Some((nodes, ..)) => nodes.push(node.clone()),
+                None => groups.push((vec![node.clone()], op, fault)),
+            }
         }
-        write!(f, "supported are {}; ", self.supported.join(", "))?;
-        write!(f, "replace the others before exporting, or cut them off with --outputs")
+        groups
+    }
+}
+
+impl fmt::Display for Refused {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if self.nodes.len() > 1 {
+            write!(f, "{} nodes cannot be imported:\n  ", self.nodes.len())?;
+        }
+        for (at, (nodes, op, fault)) in self.alike().into_iter().enumerate() {
+            let separator = if at > 0 { "\n  " } else { "" };
+            let noun = if nodes.len() > 1 { "nodes" } else { "node" };
+            write!(f, "{separator}{noun} {} ({op}): {fault}", list(&nodes))?;
+        }
+        if self.nodes.iter().any(|n| matches!(n.refusal, Refusal::Operator { .. })) {
+            write!(f, "\nsupported are {}", self.supported.join(", "))?;
+        }
+        Ok(())
     }
 }
 

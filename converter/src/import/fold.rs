@@ -63,6 +63,7 @@ pub(super) const FOLDS: &[(&str, Fold)] = &[
     ("ScatterND", Fold::Values(arrange::scatter_nd)),
     ("Shape", Fold::Shapes(shape)),
     ("Slice", Fold::Values(arrange::slice)),
+    ("Split", Fold::Import),
     ("Sqrt", Fold::Values(elementwise::sqrt)),
     ("Squeeze", Fold::Import),
     ("Sub", Fold::Values(elementwise::sub)),

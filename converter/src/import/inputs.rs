@@ -62,6 +62,17 @@ pub(super) fn whole_batch(info: &ValueInfoProto) -> String {
     format!("{}={}", info.name, axes.join(","))
 }
 
+/// The value's name.
+pub(super) fn name(info: &ValueInfoProto) -> &str {
+    &info.name
+}
+
+/// The shape that the file declares for a value, of one picture; `None` if it is not fixed.
+pub(super) fn declared(info: &ValueInfoProto) -> Option<Vec<usize>> {
+    let dims = dimensions(info);
+    from_file(&info.name, dims).ok().filter(|shape| !shape.is_empty())
+}
+
 fn dimensions(info: &ValueInfoProto) -> &[DimensionProto] {
     let tensor = info.r#type.as_ref().and_then(|t| t.tensor_type.as_ref());
     tensor.and_then(|t| t.shape.as_ref()).map_or(&[], |shape| &shape.dim)

@@ -1,25 +1,19 @@
 //! [`Session`]: the import of one decoded file, from its inputs over its nodes to its outputs.
 
 use super::build::{Builder, prune};
-use super::call::{Call, Operand};
-use super::error::{Problem, Refusal, Unsupported};
-use super::fold::{FOLDS, Fold, affordable};
-use super::order::{Sources, label};
-use super::view::SEE_VIEWS;
-use super::{ImportFn, OPERATORS, Options, inputs, is_standard, weights};
+use super::call::Operand;
+use super::error::{Problem, Refusal};
+use super::nodes::{Nodes, names};
+use super::order::Sources;
+use super::{Options, inputs, weights};
 use crate::graph::{Activation, Graph, Op};
-use crate::onnx::{GraphProto, NodeProto};
-use crate::reference;
+use crate::onnx::GraphProto;
 use crate::tensor::Tensor;
-use std::collections::{BTreeMap, HashMap, HashSet};
+use std::collections::{HashMap, HashSet};
 use std::path::Path;
 
-/// Elements that constant folding may make in all: 512 MiB of floats. The largest layer in
-/// use that an exporter may leave transposed, VGG's first dense one, has 98 Mi elements.
-const MAX_FOLDED: usize = 1 << 27;
-
-type Operands<'a> = HashMap<&'a str, Operand>;
-type Nodes<'a> = [(usize, &'a NodeProto)];
+/// What each name of the file stands for.
+pub(super) type Operands<'a> = HashMap<&'a str, Operand>;
 
 /// One file and what the caller said about it.
 #[derive(Debug)]
@@ -40,7 +34,6 @@ impl<'a> Session<'a> {
         let sources = Sources::new(self.file)?;
         let outputs = self.outputs(&sources)?;
         let order = sources.order(&outputs)?;
-        self.check_operators(&order)?;
         let mut builder = Builder::default();
         builder.graph.name = name.to_owned();
         for name in sources.names() {
@@ -50,7 +43,7 @@ impl<'a> Session<'a> {
         let read: HashSet<&str> = read.collect();
         let mut operands = self.inputs(&mut builder, &read)?;
         self.initialisers(&mut operands, &read)?;
-        self.nodes(&mut builder, &mut operands, &order, &read, &outputs)?;
+        let operands = Nodes::new(self, &mut builder, operands).all(&order, &read, &outputs)?;
         bind_outputs(&mut builder, &operands, &outputs)?;
         self.check_batch(&builder.graph)?;
         prune(&mut builder.graph);
@@ -78,35 +71,6 @@ impl<'a> Session<'a> {
             }
         }
         if kept.is_empty() { Err(Problem::NoOutputs) } else { Ok(kept) }
-    }
-
-    /// Refuses all unsupported operators at once: unknown ones, and those that only constants may
-    /// go through where they depend on the input.
-    fn check_operators(&self, order: &Nodes<'a>) -> Result<(), Problem> {
-        let initialisers = self.file.initializer.iter().map(|t| t.name.as_str());
-        let mut constants: HashSet<&str> = initialisers.collect();
-        let mut refused: BTreeMap<(String, bool), Vec<String>> = BTreeMap::new();
-        for (index, node) in order {
-            let known = is_standard(&node.domain);
-            let fold = fold(&node.op_type).filter(|_| known);
-            let all_constant = names(&node.input).all(|i| constants.contains(i));
-            let runs = known && operator(&node.op_type).is_some();
-            let computed = all_constant && (fold.is_some() || runs);
-            let folds = matches!(fold, Some(Fold::Shapes(_))) || computed;
-            if !folds && !runs {
-                let nodes = refused.entry((qualified(node), fold.is_some())).or_default();
-                nodes.push(shown(*index, node));
-            }
-            // What a refused operator makes of constants would be a constant if it were supported.
-            if folds || (all_constant && !runs) {
-                constants.extend(names(&node.output));
-            }
-        }
-        if refused.is_empty() {
-            return Ok(());
-        }
-        let operators = refused.into_iter().map(|((op, fold), nodes)| (op, fold, nodes)).collect();
-        Err(Problem::Unsupported(Unsupported { operators, supported: self::operators() }))
     }
 
     /// Where an input holds one picture of the file's batch, outputs of the batch must hold one result.
@@ -161,105 +125,6 @@ impl<'a> Session<'a> {
         }
         Ok(())
     }
-
-    fn nodes(
-        &self,
-        builder: &mut Builder,
-        operands: &mut Operands<'a>,
-        order: &Nodes<'a>,
-        read: &HashSet<&str>,
-        outputs: &[&str],
-    ) -> Result<(), Problem> {
-        let mut room = MAX_FOLDED;
-        for (index, node) in order {
-            let name = builder.nodes.unique(&shown(*index, node));
-            let bound = node.input.iter().map(|i| operands.get(i.as_str()).cloned()).collect();
-            let (opset, folder) = (self.opset, self.folder);
-            let mut call = Call { node, name, opset, operands: bound, room, folder };
-            let result = sole_output(&call, read).and_then(|()| one(&mut call, builder, &mut room));
-            let refused = |refusal| Problem::Node {
-                node: call.name.clone(),
-                op: node.op_type.clone(),
-                refusal,
-            };
-            let result = result.and_then(|result| match outputs.contains(&call.output()) {
-                true => builder.without_view(&call, &result),
-                false => Ok(result),
-            });
-            operands.insert(call.output(), result.map_err(refused)?);
-        }
-        Ok(())
-    }
-}
-
-/// Refuses a node whose second or later result is read: statistics, masks, indices.
-fn sole_output(call: &Call<'_>, read: &HashSet<&str>) -> Result<(), Refusal> {
-    let mut extra = call.node.output.iter().skip(1);
-    match extra.find(|o| read.contains(o.as_str())) {
-        None => Ok(()),
-        Some(output) => Err(Refusal::ExtraOutput(output.clone())),
-    }
-}
-
-/// Computes the node if it can be, imports it otherwise.
-fn one(call: &mut Call<'_>, builder: &mut Builder, room: &mut usize) -> Result<Operand, Refusal> {
-    let constant = call.operands.iter().flatten().all(|o| matches!(o, Operand::Constant { .. }));
-    let op = &call.node.op_type;
-    let tensor = match (fold(op), constant) {
-        (Some(Fold::Values(compute)), true) | (Some(Fold::Shapes(compute)), _) => compute(call)?,
-        (None, true) => interpreted(call)?,
-        _ => return imported(call, builder, room),
-    };
-    *room = room.saturating_sub(tensor.len());
-    Ok(Operand::Constant { name: call.output().to_owned(), tensor })
-}
-
-/// The result of an operator on constants, from the oracle: rounded to f32 once, as any runtime
-/// would hand it on.
-fn interpreted(call: &mut Call<'_>) -> Result<Tensor, Refusal> {
-    let mut alone = Builder::default();
-    let mut room = call.room;
-    let result = match imported(call, &mut alone, &mut room)? {
-        Operand::Constant { tensor, .. } => return Ok(tensor),
-        view @ Operand::View(_) => alone.without_view(call, &view)?,
-        value @ Operand::Value { .. } => value,
-    };
-    affordable(call, result.shape())?;
-    let id = alone.value(&result, "its result")?;
-    let nodes: Vec<usize> = (0..alone.graph.nodes.len()).collect();
-    let found = reference::evaluate(&alone.graph, &nodes, Vec::new(), &[id]);
-    let unsupported = |error: String| Refusal::Unsupported {
-        found: format!("{} on constants ({error})", call.node.op_type),
-        remedy: "export the model with its result as an initialiser",
-    };
-    let found = found.map_err(|error| unsupported(error.to_string()))?.pop();
-    let tensor = found.and_then(|array| {
-        Tensor::f32(array.shape, array.values.iter().map(|&v| v as f32).collect())
-    });
-    tensor.ok_or_else(|| unsupported("no result".to_owned()))
-}
-
-/// Imports the node through its operator.
-fn imported(
-    call: &mut Call<'_>,
-    builder: &mut Builder,
-    room: &mut usize,
-) -> Result<Operand, Refusal> {
-    let op = call.node.op_type.as_str();
-    let import = operator(op).ok_or_else(|| Refusal::Unsupported {
-        found: format!("{op} of a value that depends on the input"),
-        remedy: "replace it before exporting",
-    })?;
-    if !SEE_VIEWS.contains(&op) {
-        let operands = std::mem::take(&mut call.operands).into_iter();
-        let values = operands.map(|o| o.map(|o| builder.without_view(call, &o)).transpose());
-        call.operands = values.collect::<Result<_, _>>()?;
-    }
-    let result = import(call, builder)?;
-    if let Operand::View(view) = &result {
-        *room = room.saturating_sub(view.cost());
-    }
-    Ok(result)
 }
 
 /// `x * (1 / std) - mean / std`, both factors rounded once from f64.
@@ -285,11 +150,7 @@ fn normalised(
     let add = Op::Add { activation: Activation::None };
     let mut operand = input;
     for (op, verb, values) in [(Op::Mul, "scaled", scale), (add, "shifted", shift)] {
-        let refused = |refusal| Problem::Node {
-            node: format!("{name}_{verb}"),
-            op: "--mean/--std".to_owned(),
-            refusal,
-        };
+        let refused = |refusal: Refusal| Problem::Normalise(refusal.to_string());
         let shape = operand.shape().to_vec();
         let factors = Tensor::f32([1, channels, 1, 1], values)
             .ok_or_else(|| wrong(format!("{channels} channels")))?;
@@ -328,37 +189,4 @@ fn bind_outputs(
         builder.graph.outputs.push(output);
     }
     Ok(())
-}
-
-fn fold(op: &str) -> Option<Fold> {
-    FOLDS.iter().find(|(name, _)| *name == op).map(|(_, fold)| *fold)
-}
-
-fn operator(op: &str) -> Option<ImportFn> {
-    OPERATORS.iter().find(|(name, _)| *name == op).map(|(_, import)| *import)
-}
-
-/// Every operator that a model may use, in alphabetical order.
-pub fn operators() -> Vec<&'static str> {
-    let run = OPERATORS.iter().map(|(op, _)| *op);
-    let mut all: Vec<&str> = run.chain(FOLDS.iter().map(|(op, _)| *op)).collect();
-    all.sort_unstable();
-    all.dedup();
-    all
-}
-
-/// Value names, omitted ones left out.
-fn names(list: &[String]) -> impl Iterator<Item = &str> {
-    list.iter().map(String::as_str).filter(|n| !n.is_empty())
-}
-
-/// A node's name in messages and in the graph: its own, or one made from operator and position.
-fn shown(index: usize, node: &NodeProto) -> String {
-    if node.name.is_empty() { format!("{}_{index}", node.op_type) } else { label(node).to_owned() }
-}
-
-/// Operator with its domain, unless that is the standard one.
-fn qualified(node: &NodeProto) -> String {
-    let op = &node.op_type;
-    if is_standard(&node.domain) { op.clone() } else { format!("{}::{op}", node.domain) }
 }

@@ -18,7 +18,8 @@ use crate::tensor::{Tensor, elements};
 use std::sync::Arc;
 
 /// Operators that take views as they are; all others take values.
-pub(super) const SEE_VIEWS: &[&str] = &["Concat", "Identity", "ScatterND", "Slice", "Transpose"];
+pub(super) const SEE_VIEWS: &[&str] =
+    &["Concat", "Identity", "ScatterND", "Slice", "Split", "Transpose"];
 
 /// Where one element comes from.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -77,8 +78,12 @@ impl View {
         }
     }
 
-    fn then(mut self, call: &Call<'_>, by: Move, shape: Vec<usize>) -> Operand {
-        call.output().clone_into(&mut self.name);
+    fn then(self, call: &Call<'_>, by: Move, shape: Vec<usize>) -> Operand {
+        self.then_named(call.output(), by, shape)
+    }
+
+    fn then_named(mut self, name: &str, by: Move, shape: Vec<usize>) -> Operand {
+        name.clone_into(&mut self.name);
         self.shape.clone_from(&shape);
         self.moves.push(Arc::new((by, shape)));
         Operand::View(Arc::new(self))
@@ -114,6 +119,16 @@ pub(super) fn slice(call: &Call<'_>, _: &mut Builder) -> Result<Operand, Refusal
         return Ok(operand.clone());
     }
     Ok(view.then(call, Move::Order(op), shape))
+}
+
+/// The elements that an operation takes from a computed operand, in its order.
+pub(super) fn part(
+    operand: &Operand,
+    name: &str,
+    by: Op,
+    shape: Vec<usize>,
+) -> Result<Operand, Refusal> {
+    Ok(View::of(operand)?.then_named(name, Move::Order(by), shape))
 }
 
 /// Elements at constant indices overwritten with constants.

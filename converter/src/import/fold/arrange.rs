@@ -42,9 +42,19 @@ fn moved(
 ) -> Result<Tensor, Refusal> {
     let (_, source) = call.operand(0, ROLE)?.constant(ROLE)?;
     let (op, shape) = by(call, source.shape())?;
+    picked(call, source, &op, shape)
+}
+
+/// The elements that an operation takes from a constant, in its order.
+pub(in crate::import) fn picked(
+    call: &Call<'_>,
+    source: &Tensor,
+    op: &Op,
+    shape: Vec<usize>,
+) -> Result<Tensor, Refusal> {
     affordable(call, &shape)?;
     let wrong = || shape_refusal(ROLE, source.shape(), "a shape that the operator takes");
-    let by = Rearrange::of(&op, source.shape(), &shape).ok_or_else(wrong)?;
+    let by = Rearrange::of(op, source.shape(), &shape).ok_or_else(wrong)?;
     pick(source, shape, by.indices())
 }
 
