@@ -102,14 +102,24 @@ fn a_1x1_with_padding_of_its_own_before_a_padded_3x3_is_refused() {
 }
 
 #[test]
-fn two_padded_3x3_are_refused_and_two_unpadded_ones_compose() {
-    for (pad, left) in [(1, 2), (0, 1)] {
+fn two_3x3_compose_unless_the_second_is_padded_where_the_first_could_see_more_of_the_picture() {
+    for (inner, outer, left) in [(1, 1, 2), (1, 0, 1), (2, 1, 1), (2, 2, 1)] {
         let (mut net, x) = Builder::new(6, 3, [9, 8]);
-        let mid = net.conv(x, Layer::of(3, 3, 1, 1));
-        let y = net.conv_bn(mid, Layer::of(3, 3, 2, 1).padded(pad));
+        let mid = net.conv(x, Layer::of(3, 3, 1, 1).padded(inner));
+        let y = net.conv_bn(mid, Layer::of(3, 3, 2, 1).padded(outer));
         let result = fused(&relu_out(net, y), FuseMode::All);
         assert_eq!(result.graph.nodes.len(), left, "{:?}", ops(&result.graph));
     }
+}
+
+#[test]
+fn a_bias_beside_the_picture_is_not_zero_and_refuses_the_next_padding() {
+    let (mut net, x) = Builder::new(6, 3, [9, 8]);
+    let mid = net.conv(x, Layer::of(3, 3, 1, 1).padded(2).biased());
+    let y = net.conv_bn(mid, Layer::of(3, 3, 1, 1));
+    let result = fused(&relu_out(net, y), FuseMode::All);
+    assert_eq!(result.graph.nodes.len(), 2, "{:?}", ops(&result.graph));
+    assert_eq!(result.refused[0].reason, Reason::PaddingBetween);
 }
 
 #[test]

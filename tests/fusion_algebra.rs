@@ -121,7 +121,18 @@ fn kernel_maps_compose_like_functions() {
 fn random_map(random: &mut Random, inputs: usize, outputs: usize) -> KernelMap {
     let groups = random.pick(&[1, 2]);
     let mut axis = || {
-        let (taps, pad) = random.pick(&[(1, 0), (1, 0), (3, 0), (3, 1), (2, 0), (1, 1), (1, -1)]);
+        let (taps, pad) = random.pick(&[
+            (1, 0),
+            (1, 0),
+            (3, 0),
+            (3, 1),
+            (3, 2),
+            (3, 4),
+            (2, 0),
+            (2, 1),
+            (1, 1),
+            (1, -1),
+        ]);
         let dilation = if taps == 1 { 1 } else { random.pick(&[1, 2]) };
         Axis { taps, stride: random.pick(&[1, 1, 2]), dilation, low: pad, high: pad }
     };
