@@ -3,6 +3,9 @@
 
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::cell::Cell;
+use unbraid_runtime::detect::{
+    Arrangement, Boxes, Candidate, ChannelOrder, Fit, Head, Letterbox, Level, MAX_LEVELS, Picture,
+};
 use unbraid_runtime::dims::{Dims, Hw, Pad, Window};
 use unbraid_runtime::step::{Activation, Border, Conv, Op};
 use unbraid_runtime::{Cpu, Kernels, Model, Session, Workers};
@@ -107,4 +110,31 @@ fn from_bytes_to_scores_nothing_is_allocated() {
         });
         assert!((sum - 1.0).abs() < 1e-3, "a softmax sums to one, not {sum}");
     }
+}
+
+#[test]
+fn from_outputs_to_boxes_nothing_is_allocated() {
+    let mut levels = [Level::default(); MAX_LEVELS];
+    levels[0].stride = 8;
+    let head = Head {
+        input: Hw::square(64),
+        classes: 3,
+        arrangement: Arrangement::Rows,
+        boxes: Boxes::Grid,
+        objectness: true,
+        logits: true,
+        level_count: 1,
+        anchor_count: 1,
+        levels,
+        picture: Picture { fit: Fit::Centre, fill: 114, order: ChannelOrder::Rgb },
+        score_threshold: 0.1,
+        iou_threshold: 0.5,
+    };
+    let output: Vec<f32> = (0..64 * 8).map(|i| (i % 13) as f32 / 4.0 - 1.0).collect();
+    let mut memory = [Candidate::default(); 16];
+    let count = without_allocating(|| {
+        let letterbox = Letterbox::new(Fit::Centre, Hw { h: 48, w: 99 }, head.input).unwrap();
+        head.detect(&[&output], &letterbox, &mut memory).unwrap()
+    });
+    assert!((2..=16).contains(&count), "{count} boxes");
 }

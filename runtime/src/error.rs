@@ -4,6 +4,7 @@
 //! not plain. After [`Session::new`](crate::Session::new) nothing can fail.
 
 use crate::arena::MAX_WORKERS;
+use crate::detect::HeadFault;
 pub use crate::model::check::{Role, StepFault};
 use crate::model::header::{VERSION, Version};
 pub use crate::model::port::PortFault;
@@ -164,6 +165,11 @@ pub enum FormatError {
     NoPorts,
     /// The step names cannot be decoded, or are not as many as the steps.
     Names,
+    /// The description of the detector's outputs is wrong.
+    Head {
+        /// What is wrong.
+        fault: HeadFault,
+    },
 }
 
 impl fmt::Display for FormatError {
@@ -233,6 +239,7 @@ impl fmt::Display for FormatError {
             Self::Port { index, fault } => write!(f, "port {index}: {fault}"),
             Self::NoPorts => f.write_str("a network needs an input and an output"),
             Self::Names => f.write_str("the step names cannot be decoded or are not one a step"),
+            Self::Head { fault } => write!(f, "detector head: {fault}"),
         }
     }
 }

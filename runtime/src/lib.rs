@@ -19,6 +19,7 @@ compile_error!("weights are used where they lie: only little-endian machines are
 
 mod arena;
 pub mod cpu;
+pub mod detect;
 pub mod dims;
 mod error;
 pub mod kernels;

@@ -17,6 +17,7 @@ pub mod port;
 pub mod section;
 pub mod sparse;
 
+use crate::detect::{Head, HeadFault};
 use crate::dims::Dims;
 use crate::error::{FormatError, Region};
 use crate::span::Span;
@@ -120,6 +121,7 @@ impl<'m> Model<'m> {
         model.check_steps()?;
         model.check_ports()?;
         model.check_names()?;
+        model.check_head()?;
         Ok(model)
     }
 
@@ -161,6 +163,12 @@ impl<'m> Model<'m> {
     /// The name of each step, for profiles; nothing if the file has none.
     pub fn names(&self) -> Names<'m> {
         Names { rest: self.names }
+    }
+
+    /// What the outputs mean, if the network is a detector whose file says so.
+    pub fn head(&self) -> Option<Head> {
+        // Its checksum and content are proved.
+        Head::from_section(self.table.find(SectionKind::Head, false).ok()??)
     }
 
     /// The content of an optional section that this crate has no use for itself.
@@ -231,6 +239,13 @@ impl<'m> Model<'m> {
             count = count.saturating_add(1);
         }
         if count == self.header.step_count { Ok(()) } else { Err(FormatError::Names) }
+    }
+
+    fn check_head(&self) -> Result<(), FormatError> {
+        let Some(section) = self.table.find(SectionKind::Head, true)? else { return Ok(()) };
+        let head = Head::from_section(section).ok_or(HeadFault::Undecodable);
+        let checked = head.and_then(|head| head.check(self.inputs(), self.outputs()));
+        checked.map_err(|fault| FormatError::Head { fault })
     }
 }
 

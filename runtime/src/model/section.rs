@@ -24,11 +24,13 @@ pub enum SectionKind {
     Meta = 6,
     /// [Sparse](super::sparse) weights, in place of [`SectionKind::Weights`]. Required where there are no others.
     SparseWeights = 7,
+    /// One [`Head`](crate::detect::Head) record: what the outputs of a detector mean.
+    Head = 8,
 }
 
 impl SectionKind {
     /// All kinds this crate knows.
-    pub const ALL: [Self; 7] = [
+    pub const ALL: [Self; 8] = [
         Self::Plan,
         Self::Weights,
         Self::Ports,
@@ -36,6 +38,7 @@ impl SectionKind {
         Self::PlainWeights,
         Self::Meta,
         Self::SparseWeights,
+        Self::Head,
     ];
 
     /// The number in the table.
