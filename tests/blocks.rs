@@ -10,7 +10,7 @@ use unbraid_converter::graph::{Graph, Node, Op};
 use unbraid_converter::import::{Options, load};
 use unbraid_converter::plan::{self, plan};
 use unbraid_converter::prune::{Pruning, prune};
-use unbraid_runtime::step::Step;
+use unbraid_runtime::step::{self, Step};
 use unbraid_tests::agreement::check;
 use unbraid_tests::graphs::difference;
 
@@ -161,10 +161,19 @@ fn all_exporters_of_a_block_give_the_same_kernels() {
     }
 }
 
-/// Steps of the file and what each writes; exporters order parallel nodes differently.
+/// Steps of the file, what each reads and writes, geometry and layout of convolutions; exporters order
+/// parallel nodes differently.
 fn steps(block: &Block) -> Vec<String> {
     let plan = plan(&block.fused.graph, &plan::Options::default()).expect("a plan");
-    let of = |step: &Step| format!("{} {:?}", step.op.name(), step.output.dims);
+    let of = |step: &Step| {
+        let op = match step.op {
+            step::Op::Conv(step::Conv { window, groups, layout, border, activation, .. }) => {
+                format!("conv {window:?} g{groups} {layout:?} {border:?} {activation:?}")
+            }
+            op => op.name().to_owned(),
+        };
+        format!("{op}: {:?} -> {:?}", step.input.dims, step.output.dims)
+    };
     let mut steps: Vec<String> = plan.steps.iter().map(of).collect();
     steps.sort();
     steps
