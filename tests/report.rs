@@ -193,6 +193,20 @@ fn a_region_has_one_colour_in_both_drawings() {
 }
 
 #[test]
+fn nodes_of_a_function_are_marked_in_both_drawings() {
+    let (report, _) = reported(trained("../blocks/fastvit__ts_eval_opset17.onnx"), FuseMode::Free);
+    let page = report.to_html();
+    let [before, after] = drawings(&page);
+    assert!(!report.functions.is_empty());
+    for (at, function) in report.functions.iter().enumerate() {
+        let link = format!("<a href=\"#function-{}\">", at + 1);
+        assert_eq!(before.matches(&link).count(), function.nodes.len());
+        assert_eq!(after.matches(&link).count(), 1);
+        assert_eq!(page.matches(&format!("<li id=\"function-{}\">", at + 1)).count(), 1);
+    }
+}
+
+#[test]
 fn names_cannot_break_the_page() {
     let mut graph = bypassed();
     let evil = "</title><script>alert('&\"')</script>";

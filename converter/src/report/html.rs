@@ -1,5 +1,6 @@
 //! [`Report`] as one page that needs nothing else: no network, no script, all drawings in it.
 
+use super::svg::Tag;
 use super::text::{grouped, signed};
 use super::{Report, Saved, StepMemory, Total, border_note, pruning, svg};
 use crate::fuse::{Recognised, Refusal, Region};
@@ -48,21 +49,29 @@ impl Report {
         format!("{written}<table>\n<thead>{head}</thead>\n<tbody>\n{rows}</tbody>\n</table>\n")
     }
 
-    fn graphs(&self) -> String {
+    /// Tags by the names of nodes: of those that were replaced, and of those that replaced them.
+    fn tags(&self) -> [HashMap<&str, Tag>; 2] {
+        let functions = self.functions.iter().enumerate();
+        let functions = functions.map(|(at, f)| (Tag::function(at), &f.nodes, &f.name));
         let regions = self.regions.iter().enumerate();
-        let replaced: HashMap<&str, usize> = regions
-            .clone()
-            .flat_map(|(at, region)| region.nodes.iter().map(move |name| (name.as_str(), at)))
-            .collect();
-        let made: HashMap<&str, usize> =
-            regions.map(|(at, region)| (region.name.as_str(), at)).collect();
+        let regions = regions.map(|(at, region)| (Tag::region(at), &region.nodes, &region.name));
+        let [mut replaced, mut made] = [HashMap::new(), HashMap::new()];
+        for (tag, nodes, name) in functions.chain(regions) {
+            replaced.extend(nodes.iter().map(|node| (node.as_str(), tag.clone())));
+            made.insert(name.as_str(), tag);
+        }
+        [replaced, made]
+    }
+
+    fn graphs(&self) -> String {
+        let [replaced, made] = self.tags();
         let panel = |title: &str, drawing: String| {
             format!("<div><h3>{title}</h3>\n<div class=\"panel\">\n{drawing}</div>\n</div>\n")
         };
         format!(
             "<h2>The graph</h2>\n<p>A region has the same colour and number on both sides. \
-             White nodes stay, or move as an activation into the node before them. Red edges skip \
-             layers. /: stride, d: dilation, p: padding, g: groups, border: bias by distance to \
+             Grey nodes are together one function. White nodes stay, or move as an activation into \
+             the node before them. Red edges skip layers. /: stride, d: dilation, p: padding, g: groups, border: bias by distance to \
              the border. A pointer on a node shows its name.</p>\n<div class=\"graphs\">\n{}{}\
              </div>\n",
             panel("before", svg::network(&self.before.network, &replaced)),
@@ -127,12 +136,11 @@ fn row(at: usize, region: &Region) -> String {
         .chain([saved.macs, saved.params, saved.activation_bytes].map(signed))
         .chain([grouped(region.bias_vectors as u64)]);
     let cells: String = cells.map(|cell| format!("<td>{cell}</td>")).collect();
-    let (name, number, tint) = (escaped(&region.name), at + 1, svg::tint(at));
+    let (name, number, tag) = (escaped(&region.name), at + 1, Tag::region(at).html());
     let note = border_note(region).map(|note| format!(" {note}.")).unwrap_or_default();
     let (source, output) = (escaped(&region.source), escaped(&region.output));
     format!(
-        "<tr id=\"region-{number}\"><td><span class=\"number-tag\" style=\"background:{tint}\">\
-         #{number}</span>{name}</td>{cells}</tr>\n<tr class=\"more\"><td colspan=\"10\">from \
+        "<tr id=\"region-{number}\"><td>{tag}{name}</td>{cells}</tr>\n<tr class=\"more\"><td colspan=\"10\">from \
          {source} to {output}: {}.{note}</td></tr>\n",
         names(&region.nodes)
     )
@@ -142,13 +150,16 @@ fn functions(functions: &[Recognised]) -> String {
     if functions.is_empty() {
         return String::new();
     }
-    let item = |Recognised { function, nodes, error, .. }: &Recognised| {
-        format!("<li>{function}: {} ({error:.1e})</li>\n", names(nodes))
+    let item = |(at, recognised): (usize, &Recognised)| {
+        let Recognised { function, nodes, error, .. } = recognised;
+        let (number, tag) = (at + 1, Tag::function(at).html());
+        let nodes = names(nodes);
+        format!("<li id=\"function-{number}\">{tag}{function}: {nodes} ({error:.1e})</li>\n")
     };
-    let items: String = functions.iter().map(item).collect();
+    let items: String = functions.iter().enumerate().map(item).collect();
     format!(
         "<h2>Element-wise nodes that are one function</h2>\n<p>In brackets the largest difference \
-         at sample points, relative to the larger of |x| and 1.</p>\n<ol>\n{items}</ol>\n"
+         at sample points, relative to the larger of |x| and 1.</p>\n<ul class=\"functions\">\n{items}</ul>\n"
     )
 }
 

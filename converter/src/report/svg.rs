@@ -10,8 +10,40 @@ use std::collections::HashMap;
 /// Characters of the first line of a box.
 const TITLE: usize = 28;
 
-/// A graph in layers. Nodes that `region_of` names get the colour and the number of their region.
-pub(super) fn network(network: &Network, region_of: &HashMap<&str, usize>) -> String {
+/// What a node is a part of, as its box shows it.
+#[derive(Clone, Debug)]
+pub(super) struct Tag {
+    /// In the corner: `#3` or `f2`.
+    pub(super) label: String,
+    /// Where on the page it is told.
+    pub(super) anchor: String,
+    /// Colour of the box.
+    pub(super) fill: String,
+}
+
+impl Tag {
+    /// Of a region, counted from 0.
+    pub(super) fn region(at: usize) -> Self {
+        let number = at + 1;
+        Self { label: format!("#{number}"), anchor: format!("region-{number}"), fill: tint(at) }
+    }
+
+    /// Of nodes that are one function, counted from 0.
+    pub(super) fn function(at: usize) -> Self {
+        let number = at + 1;
+        let (label, anchor) = (format!("f{number}"), format!("function-{number}"));
+        Self { label, anchor, fill: "hsl(215,20%,86%)".to_owned() }
+    }
+
+    /// As text outside a drawing.
+    pub(super) fn html(&self) -> String {
+        let Self { label, fill, .. } = self;
+        format!("<span class=\"number-tag\" style=\"background:{fill}\">{label}</span>")
+    }
+}
+
+/// A graph in layers. Nodes get the tags under their names.
+pub(super) fn network(network: &Network, tags: &HashMap<&str, Tag>) -> String {
     let (inputs, nodes) = (&network.inputs, &network.nodes);
     let boxes = inputs.len() + nodes.len() + network.outputs.len();
     let layout = lay_out(boxes, &edges(network));
@@ -20,11 +52,8 @@ pub(super) fn network(network: &Network, region_of: &HashMap<&str, usize>) -> St
     let port = |(kind, facts), &corner| port_box(kind, facts, corner);
     let ins = inputs.iter().map(|facts| ("input", facts));
     content.extend(ins.zip(corners.by_ref()).map(|(facts, corner)| port(facts, corner)));
-    content.extend(
-        nodes.iter().zip(corners.by_ref()).map(|(node, &corner)| {
-            node_box(node, region_of.get(node.name.as_str()).copied(), corner)
-        }),
-    );
+    let node = |(node, &corner): (&NodeFacts, _)| node_box(node, tags.get(&*node.name), corner);
+    content.extend(nodes.iter().zip(corners.by_ref()).map(node));
     let outs = network.outputs.iter().map(|facts| ("output", facts));
     content.extend(outs.zip(corners).map(|(facts, corner)| port(facts, corner)));
     sized(&layout, &content)
@@ -75,12 +104,12 @@ fn port_box(kind: &str, port: &PortFacts, corner: Point) -> String {
     group("port", "", &[&port.name], corner, lines, None)
 }
 
-fn node_box(node: &NodeFacts, region: Option<usize>, corner: Point) -> String {
+fn node_box(node: &NodeFacts, tag: Option<&Tag>, corner: Point) -> String {
     let title = cut(format!("{} {}", node.op, node.detail).trim_end());
     let count = |n: u64, unit: &str| format!("{} {unit}", grouped(n));
     let hints = [node.name.clone(), count(node.params, "parameters"), count(node.macs, "MACs")];
-    let fill = region.map(|at| format!(" fill=\"{}\"", tint(at))).unwrap_or_default();
-    group("node", &fill, &hints, corner, [title, shape(&node.shape)], region)
+    let fill = tag.map(|tag| format!(" fill=\"{}\"", tag.fill)).unwrap_or_default();
+    group("node", &fill, &hints, corner, [title, shape(&node.shape)], tag)
 }
 
 /// A box with two lines of text; `hints` show when a pointer rests on it.
@@ -90,17 +119,17 @@ fn group(
     hints: &[impl AsRef<str>],
     corner: Point,
     lines: [String; 2],
-    region: Option<usize>,
+    tag: Option<&Tag>,
 ) -> String {
     let (Point { x, y }, [width, height]) = (corner, BOX);
     let hints: Vec<String> = hints.iter().map(|hint| escaped(hint.as_ref())).collect();
     let text = |dy: f64, line: &str| {
         format!("<text x=\"{}\" y=\"{}\">{}</text>", x + 7.0, y + dy, escaped(line))
     };
-    let number = |at: usize| {
-        let (x, y, n) = (x + width - 6.0, y + 27.0, at + 1);
+    let number = |Tag { label, anchor, .. }: &Tag| {
+        let (x, y) = (x + width - 6.0, y + 27.0);
         format!(
-            "<a href=\"#region-{n}\"><text class=\"number\" x=\"{x}\" y=\"{y}\">#{n}</text></a>"
+            "<a href=\"#{anchor}\"><text class=\"number\" x=\"{x}\" y=\"{y}\">{label}</text></a>"
         )
     };
     format!(
@@ -109,7 +138,7 @@ fn group(
         hints.join("\n"),
         text(14.0, &lines[0]),
         text(27.0, &lines[1]),
-        region.map(number).unwrap_or_default(),
+        tag.map(number).unwrap_or_default(),
     )
 }
 
@@ -123,7 +152,7 @@ fn cut(title: &str) -> String {
 }
 
 /// A light colour for a region: hues a golden angle apart, so that neighbours differ.
-pub(super) fn tint(region: usize) -> String {
+fn tint(region: usize) -> String {
     // 137 and 360 have no common divisor: 360 hues before one comes again.
     format!("hsl({},75%,84%)", (region % 360) * 137 % 360)
 }
