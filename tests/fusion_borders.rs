@@ -133,6 +133,54 @@ fn branches_beside_a_repeating_padding_merge_into_the_convolution_behind_it() {
     }
 }
 
+/// Rows or columns of a picture.
+fn strip_of(net: &mut Builder, x: ValueId, axis: usize, from: usize, len: usize) -> ValueId {
+    let mut shape = net.graph.shape(x).to_vec();
+    shape[axis] = len;
+    let mut starts = vec![0; 4];
+    starts[axis] = from;
+    net.node(Op::Slice { starts, steps: vec![1; 4] }, vec![x], &shape)
+}
+
+/// One row or column of a picture, the picture, and its first ones, in this order.
+fn continued(net: &mut Builder, x: ValueId, axis: usize, from: usize, first: usize) -> ValueId {
+    let mut shape = net.graph.shape(x).to_vec();
+    let before = strip_of(net, x, axis, from, 1);
+    let after = strip_of(net, x, axis, 0, first);
+    shape[axis] += 1 + first;
+    net.node(Op::Concat { axis }, vec![before, x, after], &shape)
+}
+
+#[test]
+fn a_picture_between_its_own_last_and_first_rows_is_padded_and_between_others_is_not() {
+    let padded = ["Relu", "Pad", "conv3x3s1p0"].as_slice();
+    let joined = ["Relu", "Slice", "Slice", "Concat", "Pad", "conv3x3s1p0", "conv1x1s1p0", "Add"];
+    for (from, expected) in [(7, padded), (6, &joined)] {
+        let (mut net, x) = Builder::new(8, 4, [8, 9]);
+        let x = net.relu(x);
+        let rows = continued(&mut net, x, 2, from, 1);
+        let both = continued(&mut net, rows, 3, 8, 1);
+        let dense = net.conv_bn(both, Layer::of(4, 3, 1, 1).padded(0));
+        let point = net.conv_bn(x, Layer::of(4, 1, 1, 1));
+        let y = net.add(dense, point);
+        let result = fused(&net.finish(&[y]));
+        assert_eq!(ops(&result.graph), expected);
+    }
+}
+
+#[test]
+fn rows_may_wrap_further_on_one_side_and_on_one_axis_alone() {
+    for (axis, first, expected) in [(2, 3, [1, 0, 3, 0]), (3, 1, [0, 1, 0, 1])] {
+        let (mut net, x) = Builder::new(9, 2, [6, 6]);
+        let y = continued(&mut net, x, axis, 5, first);
+        let result = fused(&net.finish(&[y]));
+        let [top, left, bottom, right] = expected;
+        let pad = Pad { top, left, bottom, right };
+        let [node] = &result.graph.nodes[..] else { panic!("{:?}", ops(&result.graph)) };
+        assert_eq!(node.op, Op::Pad { pad, mode: PadMode::Wrap });
+    }
+}
+
 #[test]
 fn what_does_not_merge_across_a_repeating_padding_reads_the_picture_again() {
     let (mut net, x) = Builder::new(5, 4, [8, 9]);

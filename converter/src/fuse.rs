@@ -20,6 +20,7 @@ mod region_map;
 mod regroup;
 mod rounded;
 mod simplify;
+mod wrap;
 
 pub use certificate::{Certificate, Errors};
 pub(crate) use cover::BIAS_VECTORS;
@@ -222,6 +223,7 @@ pub fn fuse(mut graph: Graph, mode: FuseMode, progress: &mut dyn FnMut(Progress<
     simplify::reshape_by_transposing(&mut graph);
     simplify::drop_round_trips(&mut graph);
     simplify::merge_pads_into_pools(&mut graph);
+    wrap::pad_by_wrapping(&mut graph);
     simplify::move_scales_behind_averages(&mut graph);
     if mode != FuseMode::Off {
         simplify::chain_equal_rows(&mut graph);

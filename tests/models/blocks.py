@@ -193,6 +193,7 @@ BLOCKS = {
     "repvgg_replicate": Block(lambda: PaddedRepVGG(4, 6, "replicate"), (4, 9, 8),
                               "conv3x3 4->6 s1 p0"),
     # Exported as slices and concatenations, not as a Pad: these stay, and so do both branches.
+    # PyTorch 1.13 repeats the last row and column but one: nothing that wraps, and the 1x1 stays.
     "repvgg_circular": Block(lambda: PaddedRepVGG(4, 6, "circular"), (4, 9, 8),
                              "conv1x1 4->6 s1 p0; conv3x3 4->6 s1 p0"),
     "repvgg_g4": Block(lambda: nn.Sequential(RepVGGBlock(8, 8, 1, 4), RepVGGBlock(8, 12, 2, 4)),
