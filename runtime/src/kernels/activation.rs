@@ -1,4 +1,7 @@
-//! [`Activation`] as the portable loops apply it.
+//! [`Activation`] as the portable loops apply it; as SIMD kernels do, in the files beside.
+
+#[cfg(target_arch = "x86_64")]
+pub(crate) mod x86;
 
 use crate::step::Activation;
 

@@ -70,6 +70,14 @@ impl Axis {
         first..first + count
     }
 
+    /// The output pixels, of `count`, all of whose taps read one of `len` input pixels.
+    pub(crate) fn interior(&self, count: usize, len: usize) -> Range<usize> {
+        let first = self.pad.div_ceil(self.stride.get());
+        let room = (len + self.pad).checked_sub(self.extent);
+        let end = room.map_or(0, |room| room / self.stride + 1).min(count);
+        first.min(end)..end
+    }
+
     /// Input pixels, of `len`, under the windows of output pixels `at`.
     pub(crate) fn inputs(&self, at: &Range<usize>, len: usize) -> Range<usize> {
         let last = self.window(at.end.saturating_sub(1)) + self.extent;

@@ -6,12 +6,14 @@
 //! same bits.
 //!
 //! Operands: `x` NHWC; `weights` `[block][kh][kw][16]`; `bias` `[border class][block][16]`;
-//! `slopes` `[block][16]`. The loops are written once, on arrays of 16 that compilers turn into
-//! vectors, and compiled for each instruction set.
+//! `slopes` `[block][16]`.
+
+#[cfg(target_arch = "x86_64")]
+mod x86;
 
 use super::activation::activate;
 use super::axis::{Axis, nonzero};
-use super::contract::{self, Contract, Kernel, Loops, Operands};
+use super::contract::{Contract, Kernel, Operands};
 use super::conv_f32::NR;
 use super::load_block;
 use crate::dims::{Dims, Hw, Window};
@@ -123,24 +125,17 @@ impl Contract for DepthwiseF32 {
 
     const LIST: &'static [Kernel<Self>] = &[
         #[cfg(target_arch = "x86_64")]
-        contract::avx512("depthwise_f32_avx512"),
+        x86::AVX512,
         #[cfg(target_arch = "x86_64")]
-        contract::avx2("depthwise_f32_avx2"),
+        x86::AVX2,
         *Self::PORTABLE,
     ];
 
-    const PORTABLE: &'static Kernel<Self> = &contract::portable("depthwise_f32_portable");
+    const PORTABLE: &'static Kernel<Self> =
+        &Kernel { name: "depthwise_f32_portable", needs: None, run };
 }
 
-impl Loops for DepthwiseF32 {
-    #[inline(always)]
-    fn compute(args: &Args<'_>, rows: Range<usize>, y: &mut [f32], _: &mut [f32]) {
-        compute_rows(args, rows, y);
-    }
-}
-
-#[inline(always)]
-fn compute_rows(args: &Args<'_>, rows: Range<usize>, y: &mut [f32]) {
+fn run(args: &Args<'_>, rows: Range<usize>, y: &mut [f32], _: &mut [f32]) {
     let mut rest = y;
     for row in rows {
         let taps_y = args.rows.taps_inside(row, args.input.0);
@@ -157,7 +152,6 @@ fn compute_rows(args: &Args<'_>, rows: Range<usize>, y: &mut [f32]) {
 }
 
 /// One block of channels of output pixel `at`.
-#[inline(always)]
 fn sum_taps(
     args: &Args<'_>,
     at: (usize, usize),

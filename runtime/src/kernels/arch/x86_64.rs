@@ -99,6 +99,73 @@ pub(crate) fn add_taps_avx2<const MR: usize>(
     }
 }
 
+/// Blocks of 16 floats: that of pixel `m < MR` under tap `k < count` begins at
+/// `m * pixel + k * tap`.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Blocks<'a, const MR: usize> {
+    x: &'a [f32],
+    pixel: usize,
+    tap: usize,
+    count: usize,
+}
+
+impl<'a, const MR: usize> Blocks<'a, MR> {
+    /// `None` when `x` ends before the last block does.
+    #[inline]
+    pub(crate) fn new(x: &'a [f32], pixel: usize, tap: usize, count: usize) -> Option<Self> {
+        let last = MR.checked_sub(1)?.checked_mul(pixel)?;
+        let last = last.checked_add(count.checked_sub(1)?.checked_mul(tap)?)?;
+        (last.checked_add(ROW)? <= x.len()).then_some(Self { x, pixel, tap, count })
+    }
+}
+
+/// `sum[m] += weights[k] * blocks[m][k]` for every tap `k` that both have, in order, without fused
+/// multiply-add.
+#[target_feature(enable = "avx512f")]
+#[inline]
+pub(crate) fn add_blocks_avx512<const MR: usize>(
+    sum: &mut [[__m512; 1]; MR],
+    blocks: Blocks<'_, MR>,
+    weights: &[[f32; ROW]],
+) {
+    let mut x = blocks.x.as_ptr();
+    for weights in weights.iter().take(blocks.count) {
+        let weights = load_avx512(weights);
+        for m in 0..MR {
+            // SAFETY: `Blocks::new`: the block of pixel `m < MR` under a tap `k < count` lies
+            // inside `x`.
+            let block = unsafe { _mm512_loadu_ps(x.add(m * blocks.pixel)) };
+            sum[m][0] = _mm512_add_ps(sum[m][0], _mm512_mul_ps(weights, block));
+        }
+        // Wrapping: after the last tap it may point past the end, and is not read again.
+        x = x.wrapping_add(blocks.tap);
+    }
+}
+
+/// [`add_blocks_avx512`] with two registers a block.
+#[target_feature(enable = "avx2,fma")]
+#[inline]
+pub(crate) fn add_blocks_avx2<const MR: usize>(
+    sum: &mut [[__m256; 2]; MR],
+    blocks: Blocks<'_, MR>,
+    weights: &[[f32; ROW]],
+) {
+    let mut x = blocks.x.as_ptr();
+    for weights in weights.iter().take(blocks.count) {
+        let weights = load_panel_avx(weights);
+        for m in 0..MR {
+            for h in 0..2 {
+                // SAFETY: `Blocks::new`: all 16 floats of the block of pixel `m < MR` under a tap
+                // `k < count` lie inside `x`.
+                let block = unsafe { _mm256_loadu_ps(x.add(m * blocks.pixel + h * ROW / 2)) };
+                sum[m][h] = _mm256_add_ps(sum[m][h], _mm256_mul_ps(weights[h], block));
+            }
+        }
+        // Wrapping: after the last tap it may point past the end, and is not read again.
+        x = x.wrapping_add(blocks.tap);
+    }
+}
+
 /// `MR` pixels of an output row, `pitch` floats apart, and the `width` neighbouring channels of
 /// each that a tile of `NB` panels computes.
 #[derive(Debug)]

@@ -13,8 +13,8 @@ mod blocking;
 mod stage;
 
 use super::{Args, Geometry, NR};
+use crate::kernels::activation::x86::Finish;
 use crate::kernels::arch::x86_64::{Panels, Pixels, Taps};
-use crate::step::Activation;
 use blocking::{Menu, Tile, panels_per_block, tiles};
 use core::ops::Range;
 use stage::Staged;
@@ -76,23 +76,10 @@ impl<'a> Row<'a> {
         })
     }
 
-    /// Slopes of the block's panels, when the activation has slopes.
+    /// The activation of the block's panels.
     #[inline]
-    fn slopes<const NB: usize>(&self) -> Option<[[f32; NR]; NB]> {
-        match self.args.activation {
-            Activation::LeakyRelu { slope } => Some([[slope; NR]; NB]),
-            Activation::PRelu { .. } => vectors(self.args.slopes, self.index() * NR).copied(),
-            Activation::None | Activation::Clamp { .. } => None,
-        }
-    }
-
-    /// Bounds of values without slopes.
-    #[inline]
-    fn bounds(&self) -> (f32, f32) {
-        match self.args.activation {
-            Activation::Clamp { lo, hi } => (lo, hi),
-            _ => (f32::NEG_INFINITY, f32::INFINITY),
-        }
+    fn finish<const NB: usize>(&self) -> Finish<NB> {
+        Finish::new(self.args.activation, vectors(self.args.slopes, self.index() * NR))
     }
 
     /// Where the block's channels of `MR` pixels from `column` on go.

@@ -49,31 +49,7 @@ fn tile<const MR: usize>(row: &Row<'_>, column: usize, y: &mut [f32]) -> Option<
             add_taps_avx2(&mut sum, pixels, panel);
         }
     }
-    finish(row, &mut sum);
+    row.finish().apply_avx2(&mut sum);
     row.pixels(y, column)?.store_avx2(&sum);
     Some(())
-}
-
-/// The activation. `max` and `min` return their second operand when one is NaN: NaN stays NaN.
-#[target_feature(enable = "avx2,fma")]
-#[inline]
-fn finish<const MR: usize>(row: &Row<'_>, sum: &mut [[__m256; 2]; MR]) {
-    if let Some([slopes]) = row.slopes() {
-        let slopes = load_panel_avx(&slopes);
-        for m in 0..MR {
-            for h in 0..2 {
-                let negative = _mm256_cmp_ps::<_CMP_LT_OQ>(sum[m][h], _mm256_setzero_ps());
-                let scaled = _mm256_mul_ps(sum[m][h], slopes[h]);
-                sum[m][h] = _mm256_blendv_ps(sum[m][h], scaled, negative);
-            }
-        }
-    } else {
-        let (lo, hi) = row.bounds();
-        let (lo, hi) = (_mm256_set1_ps(lo), _mm256_set1_ps(hi));
-        for m in 0..MR {
-            for h in 0..2 {
-                sum[m][h] = _mm256_min_ps(hi, _mm256_max_ps(lo, sum[m][h]));
-            }
-        }
-    }
 }

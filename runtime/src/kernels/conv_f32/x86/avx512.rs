@@ -61,30 +61,7 @@ fn tile<const MR: usize, const NB: usize>(
             add_taps_avx512(&mut sum, pixels, panels);
         }
     }
-    finish(row, &mut sum);
+    row.finish().apply_avx512(&mut sum);
     row.pixels(y, column)?.store_avx512(&sum);
     Some(())
-}
-
-/// The activation. `max` and `min` return their second operand when one is NaN: NaN stays NaN.
-#[target_feature(enable = "avx512f")]
-#[inline]
-fn finish<const MR: usize, const NB: usize>(row: &Row<'_>, sum: &mut [[__m512; NB]; MR]) {
-    if let Some(slopes) = row.slopes::<NB>() {
-        for n in 0..NB {
-            let slope = load_avx512(&slopes[n]);
-            for m in 0..MR {
-                let negative = _mm512_cmp_ps_mask::<_CMP_LT_OQ>(sum[m][n], _mm512_setzero_ps());
-                sum[m][n] = _mm512_mask_mul_ps(sum[m][n], negative, sum[m][n], slope);
-            }
-        }
-    } else {
-        let (lo, hi) = row.bounds();
-        let (lo, hi) = (_mm512_set1_ps(lo), _mm512_set1_ps(hi));
-        for m in 0..MR {
-            for n in 0..NB {
-                sum[m][n] = _mm512_min_ps(hi, _mm512_max_ps(lo, sum[m][n]));
-            }
-        }
-    }
 }
