@@ -7,8 +7,8 @@ use unbraid_runtime::model::section::SectionKind;
 use unbraid_runtime::model::{Model, crc32};
 use unbraid_runtime::span::Span;
 use unbraid_runtime::step::{
-    Activation, Binary, Border, Conv, Function, Layout, Linear, Op, Operand, PadMode, Resample,
-    Source, Step, Taps,
+    Activation, Binary, Border, Conv, Function, Layout, Linear, Normalise, Op, Operand, PadMode,
+    Reduction, Resample, Source, Step, Taps,
 };
 use unbraid_runtime::{FormatError, PortFault, Region, Role, SectionFault, StepFault, arena_len};
 use unbraid_tests::steps::{add, view};
@@ -374,6 +374,30 @@ fn views_show_values_of_their_input_only() {
     ];
     for (axes, offset) in wrong {
         assert_eq!(fault(axes, *offset), Some(StepFault::View), "{axes:?} at {offset}");
+    }
+}
+
+#[test]
+fn reductions_keep_an_axis_or_leave_one_of_it() {
+    let input = Dims { h: 2, w: 3, c: 2 };
+    let fault = |output| step_fault(input, output, Op::Reduce(Reduction::Max));
+    for output in [input, Dims::vector(2), Dims { h: 2, w: 1, c: 2 }, Dims { h: 1, w: 3, c: 1 }] {
+        assert_eq!(fault(output), None, "{output:?}");
+    }
+    let expected = Dims { h: 2, w: 3, c: 1 };
+    assert_eq!(fault(Dims { h: 2, w: 2, c: 1 }), Some(StepFault::Shape { expected }));
+}
+
+#[test]
+fn what_is_added_to_a_variance_is_a_number_from_0_on() {
+    let dims = Dims { h: 2, w: 3, c: 2 };
+    let fault = |epsilon| {
+        let all = Normalise { rows: true, columns: true, channels: true, centred: true, epsilon };
+        step_fault(dims, dims, Op::Normalise(all))
+    };
+    assert_eq!((fault(0.0), fault(1e-5)), (None, None));
+    for bad in [-1e-5, f32::NAN, f32::INFINITY] {
+        assert_eq!(fault(bad), Some(StepFault::Function), "{bad}");
     }
 }
 

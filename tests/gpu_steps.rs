@@ -7,8 +7,8 @@ use unbraid_runtime::dims::{Dims, Hw, Pad, Window};
 use unbraid_runtime::kernels::conv_f32::scratch_len;
 use unbraid_runtime::span::Span;
 use unbraid_runtime::step::{
-    Activation, Binary, Border, Conv, Function, Layout, Linear, Op, PadMode, Resample, Source,
-    Step, Taps, View,
+    Activation, Binary, Border, Conv, Function, Layout, Linear, Normalise, Op, PadMode, Reduction,
+    Resample, Source, Step, Taps, View,
 };
 use unbraid_tests::conv_cases::{ACTIVATIONS, ConvCase, ConvOperands, Random};
 use unbraid_tests::gpu::assert_gpu_equals_portable;
@@ -393,6 +393,37 @@ fn resampling_equals_portable() {
             Case { name, input, output, op: Op::Resample(resample) }
         };
         [(1, 1), (2, 2), (4, 3), (5, 7)].map(&mut case).into()
+    });
+}
+
+#[test]
+fn reductions_and_normalisations_along_any_axes_equal_portable() {
+    let input = Dims { h: 5, w: 7, c: 19 };
+    let functions = [Reduction::Sum, Reduction::Mean, Reduction::Max, Reduction::Min];
+    assert_cases(|_, _| {
+        let mut cases = Vec::new();
+        for mask in 0..8 {
+            let [rows, columns, channels] = [1, 2, 4].map(|bit| mask & bit != 0);
+            let length = |gone: bool, length: u32| if gone { 1 } else { length };
+            let output = Dims {
+                h: length(rows, input.h),
+                w: length(columns, input.w),
+                c: length(channels, input.c),
+            };
+            for function in functions {
+                let name = format!("{function:?} {mask}");
+                cases.push(Case { name, input, output, op: Op::Reduce(function) });
+            }
+            for centred in [true, false] {
+                let op = Normalise { rows, columns, channels, centred, epsilon: 0.5 };
+                let op = Op::Normalise(op);
+                cases.push(Case { name: format!("{op:?}"), input, output: input, op });
+            }
+        }
+        let (input, output) = (Dims::vector(5), Dims::vector(1));
+        let op = Op::Reduce(Reduction::Product);
+        cases.push(Case { name: "product".into(), input, output, op });
+        cases
     });
 }
 

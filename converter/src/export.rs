@@ -3,6 +3,7 @@
 //! What fusion put into a node comes out as nodes again: an activation follows its operation, bias
 //! vectors that depend on the border become an addition of a constant map. Same graph, same bytes.
 
+mod reduce;
 mod resize;
 
 use crate::graph::{
@@ -124,6 +125,12 @@ impl<'a> Writer<'a> {
                 self.activation(&node.name, activation, &input, &output, node.output);
             }
             Op::Unary(Function::Silu) => self.silu(node),
+            Op::Reduce { axes, .. } => {
+                let input = self.name(node.inputs[0]).to_owned();
+                let output = self.name(node.output).to_owned();
+                self.reduce(node.op.name(), &node.name, (&input, axes), &output);
+            }
+            Op::Normalise { axes, centred, eps } => self.normalise(node, axes, *centred, *eps),
             _ => self.plain(node),
         }
     }

@@ -9,7 +9,7 @@
 use crate::resize::Resize;
 use crate::tensor::Tensor;
 pub use unbraid_runtime::dims::{Hw, Pad, Window};
-pub use unbraid_runtime::step::{Border, Function, PadMode};
+pub use unbraid_runtime::step::{Border, Function, PadMode, Reduction};
 
 /// Index of a value in its graph.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -142,6 +142,22 @@ pub enum Op {
     },
     /// Mean over H and W, `[N,C,1,1]`.
     GlobalAveragePool,
+    /// All elements along some axes, which have length 1 in the result.
+    Reduce {
+        /// What is made of them.
+        function: Reduction,
+        /// Each once.
+        axes: Vec<usize>,
+    },
+    /// `(x - mean) / sqrt(variance + eps)` with mean and variance over all elements along some axes.
+    Normalise {
+        /// Each once.
+        axes: Vec<usize>,
+        /// Whether the mean is subtracted; if not, it is 0 in the variance too.
+        centred: bool,
+        /// Added to the variance.
+        eps: f32,
+    },
     /// `x [N,K]`, constant `weight [O,K]`, optional constant `bias [O]` -> `[N,O]`.
     Linear {
         /// Set by fusion.
@@ -214,8 +230,22 @@ impl Op {
             Self::SpaceToDepth { .. } => "SpaceToDepth",
             Self::Pad { .. } => "Pad",
             Self::Resize(_) => "Resize",
+            Self::Reduce { function, .. } => reduction_name(*function),
+            Self::Normalise { centred: true, .. } => "LayerNormalization",
+            Self::Normalise { centred: false, .. } => "RMSNormalization",
             Self::Concat { .. } => "Concat",
         }
+    }
+}
+
+/// ONNX's name of a reduction.
+fn reduction_name(function: Reduction) -> &'static str {
+    match function {
+        Reduction::Sum => "ReduceSum",
+        Reduction::Mean => "ReduceMean",
+        Reduction::Max => "ReduceMax",
+        Reduction::Min => "ReduceMin",
+        Reduction::Product => "ReduceProd",
     }
 }
 

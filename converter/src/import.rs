@@ -29,9 +29,11 @@ mod fold;
 mod function;
 mod inputs;
 mod nodes;
+mod normalise;
 mod order;
 mod pad;
 mod pool;
+mod reduce;
 mod resize;
 mod session;
 mod shape;
@@ -43,7 +45,7 @@ mod window;
 pub use error::{ImportError, Problem, Refusal, Refused, RefusedNode, TensorProblem};
 pub use nodes::operators;
 
-use crate::graph::{Function, Graph};
+use crate::graph::{Function, Graph, Reduction};
 use crate::onnx::{Bytes, ModelProto};
 use build::Builder;
 use call::{Call, Operand};
@@ -75,7 +77,8 @@ type ImportFn = fn(&Call<'_>, &mut Builder) -> Result<Operand, Refusal>;
 type SeveralFn = fn(&Call<'_>, &mut Builder) -> Result<Vec<Operand>, Refusal>;
 
 /// Every operator with several results that a model may run.
-const SEVERAL: &[(&str, SeveralFn)] = &[("Split", split::split)];
+const SEVERAL: &[(&str, SeveralFn)] =
+    &[("LayerNormalization", normalise::layer), ("Split", split::split)];
 
 /// Every operator with one result that a model may run.
 const OPERATORS: &[(&str, ImportFn)] = &[
@@ -96,9 +99,12 @@ const OPERATORS: &[(&str, ImportFn)] = &[
     ("Gelu", function::gelu),
     ("Gemm", dense::gemm),
     ("GlobalAveragePool", pool::global_average_pool),
+    ("GlobalMaxPool", reduce::global_max),
+    ("GroupNormalization", normalise::group),
     ("HardSigmoid", function::hard_sigmoid),
     ("HardSwish", |call, builder| function::of(call, builder, Function::HardSwish)),
     ("Identity", activation::identity),
+    ("InstanceNormalization", normalise::instance),
     ("LeakyRelu", activation::leaky_relu),
     ("Log", |call, builder| function::of(call, builder, Function::Log)),
     ("MatMul", dense::matmul),
@@ -108,8 +114,18 @@ const OPERATORS: &[(&str, ImportFn)] = &[
     ("Neg", |call, builder| function::of(call, builder, Function::Neg)),
     ("PRelu", activation::prelu),
     ("Pad", pad::pad),
+    ("RMSNormalization", normalise::rms),
     ("Reciprocal", |call, builder| function::of(call, builder, Function::Reciprocal)),
-    ("ReduceMean", pool::reduce_mean),
+    ("ReduceL1", reduce::l1),
+    ("ReduceL2", reduce::l2),
+    ("ReduceLogSum", reduce::log_sum),
+    ("ReduceLogSumExp", reduce::log_sum_exp),
+    ("ReduceMax", |call, builder| reduce::of(call, builder, Reduction::Max)),
+    ("ReduceMean", reduce::mean),
+    ("ReduceMin", |call, builder| reduce::of(call, builder, Reduction::Min)),
+    ("ReduceProd", |call, builder| reduce::of(call, builder, Reduction::Product)),
+    ("ReduceSum", |call, builder| reduce::of(call, builder, Reduction::Sum)),
+    ("ReduceSumSquare", reduce::sum_square),
     ("Relu", activation::relu),
     ("Reshape", shape::reshape),
     ("Resize", resize::resize),

@@ -21,6 +21,7 @@ mod order;
 mod pack;
 mod pad;
 mod pointwise;
+mod reduce;
 mod resample;
 mod spans;
 mod view;
@@ -30,6 +31,7 @@ mod window;
 pub use error::{Kind, PlanError, Problem};
 
 use crate::graph::{Graph, ValueId};
+use unbraid_runtime::dims::Dims;
 use unbraid_runtime::model::macs;
 use unbraid_runtime::span::Span;
 use unbraid_runtime::step::{Operand, Step};
@@ -130,7 +132,7 @@ pub fn plan(graph: &Graph, options: &Options) -> Result<Plan, PlanError> {
     })?;
     let port = |(&id, &place): (&ValueId, &lower::Place)| PlannedPort {
         name: graph.get(id).name.clone(),
-        operand: spans.operand(place),
+        operand: port_operand(spans.operand(place), graph.shape(id)),
         // Narrowing is checked: every axis divides a number of bytes that fits 32 bits.
         shape: graph.shape(id).iter().map(|&n| n as u32).collect(),
     };
@@ -153,4 +155,12 @@ pub fn plan(graph: &Graph, options: &Options) -> Result<Plan, PlanError> {
         steps,
         fused_regions: options.fused_regions,
     })
+}
+
+/// Values that are no single picture are a vector in ONNX's order, whatever dims steps see them under.
+fn port_operand(operand: Operand, shape: &[usize]) -> Operand {
+    match shape {
+        [1, _, _, _] => operand,
+        _ => Operand { dims: Dims::vector(operand.span.len / 4), ..operand },
+    }
 }

@@ -9,11 +9,14 @@ mod array;
 mod conv;
 mod function;
 mod pool;
+mod reduce;
 
 pub use array::Array;
 pub(crate) use conv::{Geometry, convolve};
 
-use crate::graph::{Activation, Conv, Graph, Hw, Node, Op, Pad, PadMode, ValueId, Window};
+use crate::graph::{
+    Activation, Conv, Graph, Hw, Node, Op, Pad, PadMode, Reduction, ValueId, Window,
+};
 use crate::rearrange::Rearrange;
 use crate::resize::{Resize, Taps};
 use array::Broadcast;
@@ -233,6 +236,8 @@ impl Operands<'_> {
             | Op::SpaceToDepth { .. } => self.rearranged(),
             Op::Pad { pad, mode } => self.pad(*pad, *mode),
             Op::Resize(resize) => self.resize(resize),
+            Op::Reduce { function, axes } => self.reduce(*function, axes),
+            Op::Normalise { axes, centred, eps } => self.normalise(axes, *centred, f64::from(*eps)),
             Op::Concat { axis } => self.concat(*axis),
         }
     }
@@ -419,6 +424,19 @@ impl Operands<'_> {
             x = x.resampled(axis.axis, &Taps::of(resize, axis, input, output));
         }
         Ok(x)
+    }
+
+    fn reduce(&self, function: Reduction, axes: &[usize]) -> Result<Array, ReferenceError> {
+        let x = self.get(0)?;
+        let reduced = reduce::reduced(&x, function, axes);
+        reduced.ok_or_else(|| self.error(format!("{:?} has not all of the axes {axes:?}", x.shape)))
+    }
+
+    fn normalise(&self, axes: &[usize], centred: bool, eps: f64) -> Result<Array, ReferenceError> {
+        let x = self.get(0)?;
+        let normalised = reduce::normalised(&x, axes, centred, eps);
+        normalised
+            .ok_or_else(|| self.error(format!("{:?} has not all of the axes {axes:?}", x.shape)))
     }
 
     fn concat(&self, axis: usize) -> Result<Array, ReferenceError> {

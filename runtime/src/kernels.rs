@@ -6,6 +6,7 @@
 
 mod activation;
 mod arch;
+mod area;
 mod axis;
 pub mod contract;
 pub mod conv_f32;
@@ -13,7 +14,9 @@ pub mod copy_f32;
 pub mod depthwise_f32;
 pub mod elementwise_f32;
 pub mod linear_f32;
+pub mod normalise_f32;
 pub mod pool_f32;
+pub mod reduce_f32;
 pub mod resample_f32;
 
 use crate::cpu::Cpu;
@@ -23,7 +26,9 @@ use conv_f32::ConvF32;
 use depthwise_f32::DepthwiseF32;
 use elementwise_f32::ElementwiseF32;
 use linear_f32::LinearF32;
+use normalise_f32::NormaliseF32;
 use pool_f32::PoolF32;
+use reduce_f32::ReduceF32;
 use resample_f32::ResampleF32;
 
 /// One kernel of each contract.
@@ -36,6 +41,8 @@ pub struct Kernels {
     pub(crate) pool_f32: &'static Kernel<PoolF32>,
     pub(crate) elementwise_f32: &'static Kernel<ElementwiseF32>,
     pub(crate) resample_f32: &'static Kernel<ResampleF32>,
+    pub(crate) reduce_f32: &'static Kernel<ReduceF32>,
+    pub(crate) normalise_f32: &'static Kernel<NormaliseF32>,
 }
 
 impl Kernels {
@@ -52,6 +59,8 @@ impl Kernels {
             pool_f32: select(cpu),
             elementwise_f32: select(cpu),
             resample_f32: select(cpu),
+            reduce_f32: select(cpu),
+            normalise_f32: select(cpu),
         }
     }
 
@@ -81,6 +90,8 @@ impl Kernels {
             | Op::Softmax => self.elementwise_f32.name,
             Op::CopyInto { .. } | Op::Rearrange(_) | Op::Pad { .. } => copy_f32::NAME,
             Op::Resample(_) => self.resample_f32.name,
+            Op::Reduce(_) => self.reduce_f32.name,
+            Op::Normalise(_) => self.normalise_f32.name,
         }
     }
 }

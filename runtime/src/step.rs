@@ -5,6 +5,7 @@
 
 mod binary;
 mod function;
+mod reduce;
 mod resample;
 mod view;
 
@@ -12,6 +13,7 @@ use crate::dims::{Dims, Pad, Window};
 use crate::span::Span;
 pub use binary::{Binary, Source};
 pub use function::Function;
+pub use reduce::{Normalise, Reduction};
 pub use resample::{Resample, Taps};
 use serde::{Deserialize, Serialize};
 pub use view::View;
@@ -201,6 +203,10 @@ pub enum Op {
     },
     /// Rows and columns made of neighbouring ones.
     Resample(Resample),
+    /// All values along each axis that the output has once, where the input has more.
+    Reduce(Reduction),
+    /// Mean 0 and variance 1 along some axes.
+    Normalise(Normalise),
 }
 
 /// What padding holds. Reflected and wrapped rows and columns are taken from the picture.
@@ -239,6 +245,7 @@ impl Op {
                 | Self::Activate(_)
                 | Self::Apply(_)
                 | Self::Softmax
+                | Self::Normalise(_)
         )
     }
 
@@ -260,6 +267,8 @@ impl Op {
             Self::Rearrange(_) => "rearrange",
             Self::Pad { .. } => "pad",
             Self::Resample(_) => "resample",
+            Self::Reduce(function) => function.name(),
+            Self::Normalise(_) => "normalise",
         }
     }
 }

@@ -3,7 +3,8 @@
 use crate::adapter::check;
 use crate::error::{GpuError, Place};
 use crate::params::{
-    activation, binary, border, dims, elements, function, matrix, other, pad_mode, view, window,
+    activation, binary, border, dims, elements, function, matrix, other, pad_mode, part, reduction,
+    view, window,
 };
 use crate::shader::{Shader, Variant};
 use unbraid_runtime::dims::Dims;
@@ -162,6 +163,16 @@ fn work(step: &Step) -> Work {
             params: [&dims(input)[..], &dims(output), &[rows.count, columns.count]].concat(),
             operands: Operands { weights: rows.table, bias: columns.table, ..Operands::default() },
         },
+        Op::Reduce(function) => {
+            let params: [&[u32]; 3] = [&dims(input), &dims(output), &[reduction(*function)]];
+            alone(Extent::rows(count(output)), &params)
+        }
+        Op::Normalise(op) => {
+            let part = part(op, input);
+            let [h, w, c, ..] = part;
+            let parts = (input.h / h) * (input.w / w) * (input.c / c);
+            alone(Extent::rows(parts), &[&dims(input), &part])
+        }
     }
 }
 

@@ -5,7 +5,9 @@
 //! makes its values. All words have 32 bits; floats travel as their bits.
 
 use unbraid_runtime::dims::{Dims, Window};
-use unbraid_runtime::step::{Activation, Binary, Border, Function, PadMode, Source, View};
+use unbraid_runtime::step::{
+    Activation, Binary, Border, Function, Normalise, PadMode, Reduction, Source, View,
+};
 
 /// Workgroups along the first axis of the dispatch grid: the first word of every block.
 pub(crate) const GRID: [&str; 1] = ["grid_width"];
@@ -142,6 +144,27 @@ pub(crate) fn view(view: &View) -> [u32; 13] {
     let [a, b, c, d, e, f] = view.extent;
     let [g, h, i, j, k, l] = view.strides.map(i32::cast_unsigned);
     [view.offset, a, b, c, d, e, f, g, h, i, j, k, l]
+}
+
+/// The number of a reduction, as in the WGSL file.
+pub(crate) fn reduction(function: Reduction) -> u32 {
+    match function {
+        Reduction::Sum => 0,
+        Reduction::Mean => 1,
+        Reduction::Max => 2,
+        Reduction::Min => 3,
+        Reduction::Product => 4,
+    }
+}
+
+/// The part of a map that has one mean, and what is done with it.
+pub(crate) const PART: [&str; 5] = ["part_h", "part_w", "part_c", "centred", "epsilon"];
+
+/// Values of [`PART`].
+pub(crate) fn part(op: &Normalise, input: Dims) -> [u32; 5] {
+    let length = |all: bool, length: u32| if all { length } else { 1 };
+    let (h, w) = (length(op.rows, input.h), length(op.columns, input.w));
+    [h, w, length(op.channels, input.c), u32::from(op.centred), op.epsilon.to_bits()]
 }
 
 /// What padding holds.

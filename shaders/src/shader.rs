@@ -2,7 +2,7 @@
 
 use crate::params::{
     ACTIVATION, BINARY, BORDER, ELEMENTS, FUNCTION, GRID, INPUT, MATRIX, OTHER, OUTPUT, PAD_MODE,
-    VIEW, WINDOW,
+    PART, VIEW, WINDOW,
 };
 use unbraid_runtime::step::{Op, Source};
 
@@ -70,13 +70,14 @@ pub struct Shader {
 }
 
 impl Shader {
-    /// The row that computes this operation: the one of its name, but for functions, which their
-    /// shader tells apart by their numbers.
+    /// The row that computes this operation: the one of its name, but for functions and reductions,
+    /// which their shaders tell apart by their numbers.
     pub fn of(op: &Op) -> Option<&'static Self> {
         let name = match op {
             Op::Apply(_) => "apply",
             Op::Binary { other: Source::Arena(_), .. } => "binary",
             Op::Binary { other: Source::Weights { .. }, .. } => "binary_weights",
+            Op::Reduce(_) => "reduce",
             op => op.name(),
         };
         SHADERS.iter().find(|shader| shader.name == name)
@@ -237,5 +238,19 @@ pub const SHADERS: &[Shader] = &[
         &[Params, Input, Output, Weights, Bias],
         &[&GRID, &INPUT, &OUTPUT, &["row_taps", "column_taps"]],
         LANES,
+    ),
+    row(
+        "reduce",
+        wgsl!("reduce.wgsl"),
+        &[Params, Input, Output],
+        &[&GRID, &INPUT, &OUTPUT, &["function"]],
+        &[as_written([64, 1, 1], [1, 1])],
+    ),
+    row(
+        "normalise",
+        wgsl!("normalise.wgsl"),
+        &[Params, Input, Output],
+        &[&GRID, &INPUT, &PART],
+        &[as_written([64, 1, 1], [1, 1])],
     ),
 ];

@@ -2,7 +2,7 @@
 
 use crate::graphs::{Builder, square};
 use unbraid_converter::graph::{
-    Activation, Border, BorderBias, Conv, Function, Graph, Hw, Op, Pad, ValueId, Window,
+    Activation, Border, BorderBias, Conv, Function, Graph, Hw, Op, Pad, Reduction, ValueId, Window,
 };
 use unbraid_converter::resize::{Coordinates, Interpolation, Resize, ResizedAxis};
 use unbraid_converter::tensor::Tensor;
@@ -70,7 +70,14 @@ pub fn plain(dilation: u32) -> Graph {
     let padded = net.pad(quotient, 1, -0.5);
     let normal = net.batch_norm(padded);
     let mean = net.node(Op::GlobalAveragePool, vec![normal], &[1, 3, 1, 1]);
-    let larger = doubled(&mut net, normal);
+    let shape = net.graph.shape(normal).to_vec();
+    let axes = vec![1];
+    let layer = Op::Normalise { axes: axes.clone(), centred: true, eps: 0.1 };
+    let layer = net.node(layer, vec![normal], &shape);
+    let top = Op::Reduce { function: Reduction::Max, axes };
+    let top = net.node(top, vec![layer], &[1, 1, shape[2], shape[3]]);
+    let gated = net.node(Op::Mul, vec![normal, top], &shape);
+    let larger = doubled(&mut net, gated);
     net.finish(&[mean, larger])
 }
 

@@ -1,9 +1,8 @@
-//! Pooling, and `ReduceMean` where it is pooling.
+//! Pooling.
 
 use super::build::Builder;
-use super::call::{Call, Operand, axis};
+use super::call::{Call, Operand};
 use super::error::Refusal;
-use super::shape::reshaped;
 use super::window::{Picture, Slide, picture, slide, touches};
 use crate::graph::Op;
 
@@ -66,31 +65,4 @@ pub(super) fn global_average_pool(
     let Picture { n, c, .. } = picture(input.shape())?;
     let x = builder.value(input, "its input")?;
     builder.emit(call, Op::GlobalAveragePool, vec![x], vec![n, c, 1, 1])
-}
-
-/// Mean over the axes 2 and 3 of a picture, which is what exporters make of adaptive pooling.
-pub(super) fn reduce_mean(call: &Call<'_>, builder: &mut Builder) -> Result<Operand, Refusal> {
-    let input = call.operand(0, "its input")?;
-    let rank = input.shape().len();
-    let axes = call.ints_or_operand("axes", 18, 1)?.unwrap_or(&[]);
-    if axes.is_empty() && call.flag("noop_with_empty_axes", false)? {
-        return Ok(input.clone());
-    }
-    let mut chosen: Vec<Option<usize>> = axes.iter().map(|&a| axis(a, rank)).collect();
-    chosen.sort_unstable();
-    if rank != 4 || chosen != [Some(2), Some(3)] {
-        return Err(Refusal::Attribute {
-            name: "axes",
-            found: format!("{axes:?} of a tensor with {rank} axes"),
-            expected: "[2, 3] of a picture [1, C, H, W]: the mean over rows and columns".to_owned(),
-        });
-    }
-    if call.flag("keepdims", true)? {
-        return global_average_pool(call, builder);
-    }
-    let Picture { n, c, .. } = picture(input.shape())?;
-    let x = builder.value(input, "its input")?;
-    let pooled = vec![n, c, 1, 1];
-    let id = builder.emit_part(call, Op::GlobalAveragePool, vec![x], pooled.clone())?;
-    reshaped(call, builder, &Operand::Value { id, shape: pooled }, vec![n, c])
 }

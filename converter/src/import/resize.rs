@@ -13,6 +13,9 @@ const AXES_AT_ONCE: usize = 2;
 /// First opset whose Resize says where output elements lie.
 const NAMED_COORDINATES: i64 = 11;
 
+/// First opset whose Upsample has its scales as an operand.
+const SCALES_OPERAND: i64 = 9;
+
 /// Interpolation along any axes, by scales or to sizes.
 pub(super) fn resize(call: &Call<'_>, builder: &mut Builder) -> Result<Operand, Refusal> {
     let input = call.operand(0, "its input")?;
@@ -166,7 +169,9 @@ fn targets(call: &Call<'_>, shape: &[usize]) -> Result<Vec<Target>, Refusal> {
     let lengths: Vec<usize> = axes.iter().filter_map(|&axis| shape.get(axis).copied()).collect();
     let given = |index| call.optional(index).filter(|operand| !operand.shape().contains(&0));
     let first = if call.opset < NAMED_COORDINATES { 1 } else { 2 };
+    let attribute = if call.opset < SCALES_OPERAND { call.float_list("scales")? } else { None };
     let scaled = match (given(first), given(3)) {
+        (None, None) if attribute.is_some() => by_scales(attribute.unwrap_or(&[]), &lengths)?,
         (Some(scales), None) => by_scales(scales.floats("its scales")?, &lengths)?,
         (None, Some(sizes)) => by_sizes(call, sizes.integers("its sizes")?, &lengths)?,
         _ => return Err(Refusal::MissingOperand("exactly one of its scales and its sizes")),

@@ -162,7 +162,7 @@ fn meeting(
 }
 
 /// An axis of a step: its extent, and whether the second operand has it.
-type Run = (usize, bool);
+pub(super) type Run = (usize, bool);
 
 /// Rows, columns and channels, unless pictures and their rows differ.
 fn picture_runs(shape: &[usize], own: &[usize]) -> Option<[Run; 3]> {
@@ -181,7 +181,7 @@ fn picture_runs(shape: &[usize], own: &[usize]) -> Option<[Run; 3]> {
 }
 
 /// Runs of memory that the second operand has or lacks as a whole, if there are at most three.
-fn memory_runs(order: &Order, shape: &[usize], own: &[usize]) -> Option<[Run; 3]> {
+pub(super) fn memory_runs(order: &Order, shape: &[usize], own: &[usize]) -> Option<[Run; 3]> {
     let mut pieces: Vec<(usize, Run)> = Vec::new();
     for (axis, digits) in order.axes(shape)?.into_iter().enumerate() {
         pieces.extend(digits.into_iter().map(|d| (d.stride, (d.extent, own[axis] != 1))));
@@ -201,7 +201,7 @@ fn memory_runs(order: &Order, shape: &[usize], own: &[usize]) -> Option<[Run; 3]
 }
 
 /// The order of an operand of shape `own` whose elements follow one another as in `order`.
-fn restricted(order: &Order, shape: &[usize], own: &[usize]) -> Order {
+pub(super) fn restricted(order: &Order, shape: &[usize], own: &[usize]) -> Order {
     let axes = order.axes(shape).unwrap_or_default();
     let present = axes.into_iter().zip(own).filter(|&(_, &length)| length != 1);
     let digits: Vec<_> = present.flat_map(|(digits, _)| digits).collect();

@@ -38,6 +38,8 @@ pub fn node_macs(graph: &Graph, node: &Node) -> u64 {
         | Op::SpaceToDepth { .. }
         | Op::Pad { .. }
         | Op::Resize(_)
+        | Op::Reduce { .. }
+        | Op::Normalise { .. }
         | Op::Concat { .. } => 0,
     }
 }
@@ -76,6 +78,8 @@ pub fn node_params(graph: &Graph, node: &Node) -> u64 {
         | Op::SpaceToDepth { .. }
         | Op::Pad { .. }
         | Op::Resize(_)
+        | Op::Reduce { .. }
+        | Op::Normalise { .. }
         | Op::Concat { .. } => 0,
     }
 }

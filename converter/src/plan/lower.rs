@@ -170,6 +170,8 @@ impl<'g> Lowering<'g> {
             Op::Slice { starts, steps } => self.slice(node, starts, steps),
             Op::Pad { pad, mode } => self.pad(node, *pad, *mode),
             Op::Resize(resize) => self.resize(node, resize),
+            Op::Reduce { function, axes } => self.reduce(node, *function, axes),
+            Op::Normalise { axes, centred, eps } => self.normalise(node, axes, *centred, *eps),
             Op::Concat { axis } => self.concat(node, *axis),
         }
     }

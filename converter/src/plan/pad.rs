@@ -52,6 +52,8 @@ fn takes_zeros(op: &Op) -> bool {
         | Op::SpaceToDepth { .. }
         | Op::Pad { .. }
         | Op::Resize(_)
+        | Op::Reduce { .. }
+        | Op::Normalise { .. }
         | Op::Concat { .. } => false,
     }
 }

@@ -101,6 +101,7 @@ fn detail(op: &Op) -> String {
         Op::Slice { starts, steps } => vec![format!("from {starts:?} by {steps:?}")],
         Op::DepthToSpace { block, .. } | Op::SpaceToDepth { block } => vec![format!("{block}")],
         Op::Resize(resize) => resized(resize),
+        Op::Reduce { axes, .. } | Op::Normalise { axes, .. } => vec![format!("axes {axes:?}")],
         Op::Concat { axis } | Op::Softmax { axis } => vec![format!("axis {axis}")],
         Op::BatchNorm { .. }
         | Op::Activation(_)

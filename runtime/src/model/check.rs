@@ -13,7 +13,8 @@ use crate::dims::{Dims, Window};
 use crate::kernels::{conv_f32, depthwise_f32, linear_f32, resample_f32};
 use crate::span::Span;
 use crate::step::{
-    Activation, Border, Conv, Function, Layout, Linear, Op, Operand, Resample, Source, Step,
+    Activation, Border, Conv, Function, Layout, Linear, Normalise, Op, Operand, Resample, Source,
+    Step,
 };
 
 /// What a span of a step is for.
@@ -167,6 +168,13 @@ impl Bounds {
             Op::Rearrange(view) => arrange::rearrange(view, input, step.output.dims),
             Op::Pad { pad, mode } => arrange::pad(pad, *mode, input),
             Op::Resample(resample) => self.resample(resample, step),
+            Op::Reduce(_) => reduced(input, step.output.dims),
+            Op::Normalise(Normalise { epsilon, .. }) => {
+                match (0.0..f32::INFINITY).contains(epsilon) {
+                    true => Ok(input),
+                    false => Err(StepFault::Function),
+                }
+            }
         }
     }
 
@@ -286,6 +294,13 @@ fn check_function(function: Function) -> Result<(), StepFault> {
         _ => true,
     };
     if finite { Ok(()) } else { Err(StepFault::Function) }
+}
+
+/// Dims of which each axis is the input's or 1.
+fn reduced(input: Dims, output: Dims) -> Result<Dims, StepFault> {
+    let axis = |from: u32, to: u32| if to == 1 { 1 } else { from };
+    let (h, w, c) = (axis(input.h, output.h), axis(input.w, output.w), axis(input.c, output.c));
+    Ok(Dims { h, w, c })
 }
 
 fn check_border(conv: &Conv, output: Dims) -> Result<(), StepFault> {

@@ -6,9 +6,9 @@ use crate::dims::{Dims, Window};
 use crate::kernels::{
     Kernels, conv_f32, copy_f32, depthwise_f32,
     elementwise_f32::{self, Operation, Pairing},
-    linear_f32,
+    linear_f32, normalise_f32,
     pool_f32::{self, Pool},
-    resample_f32,
+    reduce_f32, resample_f32,
 };
 use crate::model::{Model, macs};
 use crate::span::Span;
@@ -53,6 +53,8 @@ enum Args<'a> {
     Elementwise(elementwise_f32::Args<'a>),
     Copy(copy_f32::Args<'a>),
     Resample(resample_f32::Args<'a>),
+    Reduce(reduce_f32::Args<'a>),
+    Normalise(normalise_f32::Args<'a>),
 }
 
 /// One step, all bounds proved.
@@ -81,7 +83,8 @@ impl<'a> Job<'a> {
         let (maps, y) = Maps::around(maps, step.output.span)?;
         let args = Args::new(step, model, maps)?;
         let (rows, row_len, quantum) = args.extent(step.output.dims)?;
-        let work = macs(step)?.max(u64::try_from(y.len()).ok()?);
+        let moved = step.input.dims.elements()?.max(y.len());
+        let work = macs(step)?.max(u64::try_from(moved).ok()?);
         Some((Self { args, rows, row_len, quantum, work }, y))
     }
 
@@ -108,6 +111,8 @@ impl<'a> Job<'a> {
             Args::Elementwise(args) => kernels.elementwise_f32.run(cpu, args, rows, y, scratch),
             Args::Copy(args) => copy_f32::run(args, rows, y),
             Args::Resample(args) => kernels.resample_f32.run(cpu, args, rows, y, scratch),
+            Args::Reduce(args) => kernels.reduce_f32.run(cpu, args, rows, y, scratch),
+            Args::Normalise(args) => kernels.normalise_f32.run(cpu, args, rows, y, scratch),
         }
     }
 }
@@ -157,6 +162,13 @@ impl<'a> Args<'a> {
                 let tables = (table(&resample.rows), table(&resample.columns));
                 resample_f32::Args::new(resample, input, output, x()?, tables).map(Self::Resample)
             }
+            Op::Reduce(function) => {
+                reduce_f32::Args::new(*function, input, output, x()?).map(Self::Reduce)
+            }
+            Op::Normalise(normalise) => {
+                let x = unless_in_place(step, maps)?;
+                normalise_f32::Args::new(*normalise, output, x).map(Self::Normalise)
+            }
         }
     }
 
@@ -167,9 +179,7 @@ impl<'a> Args<'a> {
         model: &Model<'a>,
         maps: Maps<'a>,
     ) -> Option<Self> {
-        // No `x`: the kernel finds the values in the output's memory.
-        let in_place = step.input.span == step.output.span;
-        let x = if in_place { None } else { Some(maps.read(step.input.span)?) };
+        let x = unless_in_place(step, maps)?;
         let slopes = slopes(&activation, model);
         elementwise_f32::Args::new(operation, step.output.dims, x, activation, slopes)
             .map(Self::Elementwise)
@@ -217,7 +227,17 @@ impl<'a> Args<'a> {
             Self::Elementwise(args) => (rows, args.output_row(), elementwise_f32::ROW_QUANTUM),
             Self::Copy(args) => (args.rows(), args.output_row(), 1),
             Self::Resample(args) => (rows, args.output_row(), resample_f32::ROW_QUANTUM),
+            Self::Reduce(args) => (rows, args.output_row(), reduce_f32::ROW_QUANTUM),
+            Self::Normalise(args) => (args.parts(), args.part_len(), 1),
         })
+    }
+}
+
+/// The input; none where the kernel finds the values in the output's memory.
+fn unless_in_place<'a>(step: &Step, maps: Maps<'a>) -> Option<Option<&'a [f32]>> {
+    match step.input.span == step.output.span {
+        true => Some(None),
+        false => Some(Some(maps.read(step.input.span)?)),
     }
 }
 
