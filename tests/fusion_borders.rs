@@ -260,3 +260,43 @@ fn padding_joins_a_window_that_reads_nothing_of_the_picture_beyond_its_results()
         assert_eq!(ops(&all.graph), expected, "{:?}", all.refused);
     }
 }
+
+/// Channels in `parts` equal parts, each through a RepVGG block of its own, and concatenated.
+fn split_and_joined(net: &mut Builder, x: ValueId, parts: usize, stride: u32) -> ValueId {
+    let count = net.channels(x) / parts;
+    let joined: Vec<ValueId> = (0..parts)
+        .map(|part| {
+            let own = net.channels_from(x, part * count, count);
+            net.repvgg_sum(own, 4, stride, 1)
+        })
+        .collect();
+    net.concat(&joined)
+}
+
+#[test]
+fn convolutions_of_parts_of_the_channels_become_one_in_groups() {
+    for (seed, (parts, stride)) in [(2, 1), (2, 2), (4, 1)].into_iter().enumerate() {
+        let (mut net, x) = Builder::new(30 + seed as u64, 8, [9, 8]);
+        let y = split_and_joined(&mut net, x, parts, stride);
+        let y = net.batch_norm(y);
+        let result = fused(&net.finish(&[y]));
+        let [node] = &result.graph.nodes[..] else { panic!("{:#?}", result.refused) };
+        let Op::Conv(conv) = &node.op else { panic!("{node:?}") };
+        assert_eq!(conv.groups, parts);
+        let weights = (4 * parts * 8 / parts * 9) as u64;
+        assert_eq!(result.regions[0].after.weights, weights);
+    }
+}
+
+#[test]
+fn parts_that_are_joined_in_another_order_stay_apart() {
+    let (mut net, x) = Builder::new(33, 8, [9, 8]);
+    let parts = [4, 0].map(|first| {
+        let own = net.channels_from(x, first, 4);
+        net.conv(own, Layer::of(4, 3, 1, 1))
+    });
+    let y = net.concat(&parts);
+    let result = fused(&net.finish(&[y]));
+    assert_eq!(ops(&result.graph), ["Slice", "conv3x3s1p1", "Slice", "conv3x3s1p1", "Concat"]);
+    assert!(result.refused.iter().any(|refusal| refusal.nodes.len() == 5), "{:?}", result.refused);
+}

@@ -6,6 +6,7 @@
 //! exact ([`form`]) and costs nothing (the cheapest cut), and only after both have been executed
 //! side by side ([`certificate`]).
 
+mod blocks;
 mod centre;
 pub mod certificate;
 mod cover;
@@ -295,7 +296,7 @@ impl Work {
 
     fn proved(&self, candidate: &Candidate) -> Result<(Rewritten, Certificate), Reason> {
         let map = region_map(&self.graph, &self.flow, candidate)?;
-        let map = map.trimmed();
+        let map = map.trimmed().grouped(candidate.form.groups);
         let rounded = Rounded::new(&map, candidate.patch)?;
         let certificate = certificate::certify(&self.graph, candidate, &map, &rounded)?;
         let [source, output] = [candidate.source, candidate.output].map(|id| self.graph.shape(id));

@@ -15,7 +15,7 @@ const LARGE: usize = 700;
 type Append = fn(&mut Builder, &[ValueId]) -> Option<ValueId>;
 
 /// What is appended, and how often in relation to the others.
-const KINDS: [(usize, Append); 16] = [
+const KINDS: [(usize, Append); 17] = [
     (10, braid),
     (6, convolution),
     (4, pointwise),
@@ -24,6 +24,7 @@ const KINDS: [(usize, Append); 16] = [
     (4, constant_a_channel),
     (5, sum),
     (3, concatenation),
+    (2, parts),
     (3, average),
     (2, padding),
     (2, crop),
@@ -210,6 +211,21 @@ fn concatenation(net: &mut Builder, values: &[ValueId]) -> Option<ValueId> {
     let others: Vec<ValueId> = values.iter().copied().filter(alike).collect();
     let other = net.random.pick(&others);
     (net.channels(x) + net.channels(other) <= 8).then(|| net.concat(&[x, other]))
+}
+
+/// Halves of the channels, a convolution of each, and both results one after the other.
+fn parts(net: &mut Builder, values: &[ValueId]) -> Option<ValueId> {
+    let x = newest(values);
+    let half = net.channels(x) / 2;
+    if net.channels(x) != 2 * half || half == 0 {
+        return None;
+    }
+    let k = net.random.pick(&[1, 3]);
+    let halves = [0, half].map(|first| {
+        let own = net.channels_from(x, first, half);
+        net.conv_bn(own, Layer::of(2, k, 1, 1))
+    });
+    Some(net.concat(&halves))
 }
 
 fn concatenation_of_rows(net: &mut Builder, values: &[ValueId]) -> Option<ValueId> {

@@ -168,7 +168,7 @@ impl<'a> Planner<'a> {
         let Mapped { map, patch, .. } = self.form(source, value)?;
         let [from, to] = [source, value].map(|id| Extent::of(graph.shape(id)));
         let pixels = if patch { [[1, 1]; 2] } else { [from.pixels, to.pixels] };
-        let form = map.fitted(pixels[0], pixels[1])?;
+        let form = map.fitted(pixels[0], pixels[1])?.grouped();
         let vectors = form.bias_vectors(pixels[0], pixels[1]);
         if vectors > BIAS_VECTORS && self.mode != FuseMode::All {
             return Err(Reason::BiasVectors { found: vectors, limit: BIAS_VECTORS });

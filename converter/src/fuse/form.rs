@@ -13,6 +13,7 @@
 //! convolution under the zero padding of the next one is `border[o, tap] = -sum_m W[o, m, tap] * a[m]`.
 
 use super::Reason;
+use super::blocks::Blocks;
 
 /// Largest number of taps along one axis that is still planned.
 const MAX_TAPS: usize = 128;
@@ -216,6 +217,8 @@ pub struct Form {
     pub biased: bool,
     /// Where taps outside the picture may have a border term, by axis.
     pub border: Option<[Reach; 2]>,
+    /// What more is known of the channels that are read; `None`: no more than the groups say.
+    pub blocks: Option<Blocks>,
     /// Whether only this size of the picture, and others with the same rests by the strides, end where
     /// the maps between end.
     pub sized: bool,
@@ -231,6 +234,7 @@ impl Form {
             axes: [Axis::POINT; 2],
             biased,
             border: None,
+            blocks: None,
             sized: false,
         }
     }
@@ -243,6 +247,11 @@ impl Form {
     /// Input channels of a group.
     pub(super) fn channels(&self) -> usize {
         self.inputs / self.groups
+    }
+
+    /// First input channel of the group of an output.
+    pub(super) fn first_channel(&self, output: usize) -> usize {
+        output / (self.outputs / self.groups) * self.channels()
     }
 
     /// Taps of the kernel.
@@ -284,6 +293,7 @@ impl Form {
             axes,
             biased: outer.biased || inner.biased,
             border: composed_border(outer, inner),
+            blocks: Some(Blocks::compose(outer, inner)),
             sized: outer.sized || inner.sized || !may_be_padded(inner, outer, None),
         };
         // A crop may have taken away all pixels that saw the border.
@@ -310,6 +320,7 @@ impl Form {
             axes: [0, 1].map(|k| Axis::union(a.axes[k], b.axes[k])),
             biased: a.biased || b.biased,
             border,
+            blocks: Some(Blocks::union(a, b)),
             sized: a.sized || b.sized,
         };
         form.bounded()
@@ -320,9 +331,9 @@ impl Form {
     /// # Errors
     /// As [`Form::union`].
     pub fn stack(a: &Self, b: &Self) -> Result<Self, Reason> {
-        let dense = |f: &Self, outputs| Self { groups: 1, outputs, ..*f };
         let outputs = a.outputs + b.outputs;
-        Self::union(&dense(a, outputs), &dense(b, outputs))
+        let dense = |f: &Self| Self { outputs, ..f.dense() };
+        Ok(Self::union(&dense(a), &dense(b))?.in_blocks(Blocks::stack(a, b)))
     }
 
     /// The same form with paddings that turn `input` rows and columns into `output`.

@@ -38,8 +38,7 @@ impl Algebra for Form {
 
     fn stack(parts: &[Self]) -> Result<Self, Reason> {
         let (first, rest) = parts.split_first().expect("a concatenation has operands");
-        let dense = Self { groups: 1, ..*first };
-        rest.iter().try_fold(dense, |all, part| Self::stack(&all, part))
+        rest.iter().try_fold(first.dense(), |all, part| Self::stack(&all, part))
     }
 
     fn unfolded(self, input: [usize; 2], output: [usize; 2]) -> Result<Self, Reason> {

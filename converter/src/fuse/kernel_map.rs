@@ -9,6 +9,7 @@ use super::Reason;
 use super::form::Form;
 use crate::reference::{Geometry, convolve};
 use rayon::prelude::*;
+use std::ops::Range;
 
 /// Multiplications from which other threads are worth waking.
 const PARALLEL_MACS: usize = 1 << 20;
@@ -102,8 +103,9 @@ impl KernelMap {
     /// As [`Form::stack`].
     pub fn stack(parts: &[Self]) -> Result<Self, Reason> {
         let (first, rest) = parts.split_first().expect("a concatenation has operands");
-        let dense = Form { groups: 1, ..first.form };
-        let form = rest.iter().try_fold(dense, |form, part| Form::stack(&form, &part.form))?;
+        let form = rest
+            .iter()
+            .try_fold(first.form.dense(), |form, part| Form::stack(&form, &part.form))?;
         let mut stacked = Self::zero(form);
         let mut at = 0;
         for part in parts {
@@ -310,8 +312,10 @@ fn weigh(map: &KernelMap, v: &[f64]) -> Vec<f64> {
 fn product(form: &Form, outer: &KernelMap, inner: &KernelMap) -> Vec<f64> {
     let row = form.channels() * form.taps();
     let pairs = tap_pairs(form, &outer.form, &inner.form);
+    let reads = channels_read(inner);
     let mut kernel = vec![0.0; form.weights()];
-    let fill = |(o, row): (usize, &mut [f64])| product_row(form, outer, inner, &pairs, o, row);
+    let fill =
+        |(o, row): (usize, &mut [f64])| product_row(form, outer, inner, &pairs, &reads, o, row);
     let macs = outer.form.weights() * inner.form.channels() * inner.form.taps();
     if macs >= PARALLEL_MACS {
         kernel.par_chunks_mut(row).enumerate().for_each(fill);
@@ -321,21 +325,36 @@ fn product(form: &Form, outer: &KernelMap, inner: &KernelMap) -> Vec<f64> {
     kernel
 }
 
+/// For each output the input channels of its group from the first to the last with a weight that is
+/// not zero: one of them, where channels are chosen.
+fn channels_read(map: &KernelMap) -> Vec<Range<usize>> {
+    let taps = map.form.taps();
+    let used = |w: &f64| *w != 0.0;
+    let of_row = |row: &[f64]| match (row.iter().position(used), row.iter().rposition(used)) {
+        (Some(first), Some(last)) => first / taps..last / taps + 1,
+        _ => 0..0,
+    };
+    map.kernel.chunks_exact(map.form.channels() * taps).map(of_row).collect()
+}
+
 fn product_row(
     form: &Form,
     outer: &KernelMap,
     inner: &KernelMap,
     pairs: &[usize],
+    reads: &[Range<usize>],
     o: usize,
     row: &mut [f64],
 ) {
     let (outer_taps, inner_taps, taps) = (outer.form.taps(), inner.form.taps(), form.taps());
     let (mids, inputs) = (outer.form.channels(), inner.form.channels());
-    let first = o / (outer.form.outputs / outer.form.groups) * mids;
+    let first = outer.form.first_channel(o);
     for m in 0..mids {
         let offset = channel_offset(&inner.form, first + m, form, o);
-        let into = &mut row[offset * taps..];
-        let w1 = &inner.kernel[(first + m) * inputs * inner_taps..][..inputs * inner_taps];
+        let Range { start, end } = reads[first + m];
+        let into = &mut row[(offset + start) * taps..];
+        let w1 = &inner.kernel[((first + m) * inputs + start) * inner_taps..];
+        let w1 = &w1[..(end - start) * inner_taps];
         let w2 = &outer.kernel[(o * mids + m) * outer_taps..][..outer_taps];
         for (&w2, pairs) in w2.iter().zip(pairs.chunks_exact(inner_taps)) {
             for (w1, into) in w1.chunks_exact(inner_taps).zip(into.chunks_exact_mut(taps)) {
@@ -348,8 +367,7 @@ fn product_row(
 /// Where the first input channel that output `o` of `form` reads lies among those of output
 /// `into_o` of a form with fewer groups.
 fn channel_offset(form: &Form, o: usize, into: &Form, into_o: usize) -> usize {
-    let first = |f: &Form, o: usize| o / (f.outputs / f.groups) * f.channels();
-    first(form, o) - first(into, into_o)
+    form.first_channel(o) - into.first_channel(into_o)
 }
 
 /// For each tap of `form` the tap of `into` that reads the same pixel.

@@ -3,6 +3,7 @@
 //! A node is affine in what it computes from ([`Role::operands`]); everything else it reads must be
 //! constant. A convolution with an activation or with border classes of its own is not affine here.
 
+use super::blocks::Blocks;
 use super::form::{Axis, Form, whole_border};
 use super::kernel_map::KernelMap;
 use crate::graph::{Activation, Conv, Function, Graph, Hw, Node, Op, PadMode, ValueId, Window};
@@ -214,7 +215,11 @@ fn slice_form(graph: &Graph, node: &Node, starts: &[usize], steps: &[i64]) -> Op
     };
     let axes = if from.len() == 4 { [crop(2), crop(3)] } else { [Axis::POINT; 2] };
     let form = Form { axes, ..Form::diagonal(from[1], false) };
-    Some(if every(1) { form } else { Form { outputs: to[1], groups: 1, ..form } })
+    if every(1) {
+        return Some(form);
+    }
+    let form = Form { outputs: to[1], groups: 1, ..form };
+    Some(if steps[1] == 1 { form.in_blocks(Blocks::chosen(starts[1], to[1])) } else { form })
 }
 
 /// For each channel the one that it was, if a transposition only moves axes of channels, between
