@@ -7,9 +7,14 @@
 //! Operands: `x` the input in NHWC order; `weights` `[panel][k][16]`; `bias` and `slopes`
 //! `[panel][16]`. A kernel computes a band of panels: 16 output channels each, the last fewer.
 
+#[cfg(target_arch = "x86_64")]
+mod avx2;
+#[cfg(target_arch = "x86_64")]
+mod avx512;
+
 use super::activation::activate;
 use super::axis::nonzero;
-use super::contract::{self, Contract, Kernel, Loops, Operands};
+use super::contract::{Contract, Kernel, Operands};
 use super::conv_f32::{self, NR};
 use crate::dims::{Dims, Window};
 use crate::step::{Activation, Border, Linear};
@@ -91,27 +96,20 @@ impl Contract for LinearF32 {
 
     const LIST: &'static [Kernel<Self>] = &[
         #[cfg(target_arch = "x86_64")]
-        contract::avx512("linear_f32_avx512"),
+        avx512::KERNEL,
         #[cfg(target_arch = "x86_64")]
-        contract::avx2("linear_f32_avx2"),
+        avx2::KERNEL,
         *Self::PORTABLE,
     ];
 
-    const PORTABLE: &'static Kernel<Self> = &contract::portable("linear_f32_portable");
-}
-
-impl Loops for LinearF32 {
-    #[inline(always)]
-    fn compute(args: &Args<'_>, panels: Range<usize>, y: &mut [f32], _: &mut [f32]) {
-        compute_panels(args, panels, y);
-    }
+    const PORTABLE: &'static Kernel<Self> =
+        &Kernel { name: "linear_f32_portable", needs: None, run };
 }
 
 /// One value for each output channel of a panel.
 type Panel = [f32; NR];
 
-#[inline(always)]
-fn compute_panels(args: &Args<'_>, panels: Range<usize>, y: &mut [f32]) {
+fn run(args: &Args<'_>, panels: Range<usize>, y: &mut [f32], _: &mut [f32]) {
     let (bias, _) = args.bias.as_chunks::<NR>();
     let (weights, _) = args.weights.as_chunks::<NR>();
     for (panel, outputs) in panels.zip(y.chunks_mut(NR)) {
@@ -131,7 +129,6 @@ fn compute_panels(args: &Args<'_>, panels: Range<usize>, y: &mut [f32]) {
 }
 
 /// `sum_k weights[k] * x[k]` in the order that the contract fixes.
-#[inline(always)]
 fn dot(x: &[f32], weights: &[Panel]) -> Panel {
     let (x_fours, x_rest) = x.as_chunks::<4>();
     let (weight_fours, weight_rest) = weights.as_chunks::<4>();

@@ -99,6 +99,63 @@ pub(crate) fn add_taps_avx2<const MR: usize>(
     }
 }
 
+/// `sums[n][k % 4] += panels[n][k] * x[k]` for every `k` that both have, in order, from zero and
+/// without fused multiply-add.
+#[target_feature(enable = "avx512f")]
+#[inline]
+pub(crate) fn dot_avx512<const NB: usize>(x: &[f32], panels: Panels<'_, NB>) -> [[__m512; 4]; NB] {
+    let mut sums = [[_mm512_setzero_ps(); 4]; NB];
+    let mut w = panels.weights.as_ptr();
+    let mut add = |k: usize, x: f32| {
+        let x = _mm512_set1_ps(x);
+        for n in 0..NB {
+            // SAFETY: `Panels::new`: a row `< count` of panel `n < NB` lies inside `weights`.
+            let weights = unsafe { _mm512_loadu_ps(w.add(n * panels.pitch)) };
+            sums[n][k] = _mm512_add_ps(sums[n][k], _mm512_mul_ps(weights, x));
+        }
+        // Wrapping: after the last row it may point past the end, and is not read again.
+        w = w.wrapping_add(ROW);
+    };
+    let (fours, rest) = x.get(..panels.count).unwrap_or(x).as_chunks::<4>();
+    for x in fours {
+        for k in 0..4 {
+            add(k, x[k]);
+        }
+    }
+    for (k, &x) in rest.iter().enumerate() {
+        add(k, x);
+    }
+    sums
+}
+
+/// [`dot_avx512`] for one panel of two registers.
+#[target_feature(enable = "avx2,fma")]
+#[inline]
+pub(crate) fn dot_avx2(x: &[f32], panel: Panels<'_, 1>) -> [[__m256; 2]; 4] {
+    let mut sums = [[_mm256_setzero_ps(); 2]; 4];
+    let mut w = panel.weights.as_ptr();
+    let mut add = |k: usize, x: f32| {
+        let x = _mm256_set1_ps(x);
+        for h in 0..2 {
+            // SAFETY: `Panels::new`: all 16 floats of a row `< count` lie inside `weights`.
+            let weights = unsafe { _mm256_loadu_ps(w.add(h * ROW / 2)) };
+            sums[k][h] = _mm256_add_ps(sums[k][h], _mm256_mul_ps(weights, x));
+        }
+        // Wrapping: after the last row it may point past the end, and is not read again.
+        w = w.wrapping_add(ROW);
+    };
+    let (fours, rest) = x.get(..panel.count).unwrap_or(x).as_chunks::<4>();
+    for x in fours {
+        for k in 0..4 {
+            add(k, x[k]);
+        }
+    }
+    for (k, &x) in rest.iter().enumerate() {
+        add(k, x);
+    }
+    sums
+}
+
 /// Blocks of 16 floats: that of pixel `m < MR` under tap `k < count` begins at
 /// `m * pixel + k * tap`.
 #[derive(Clone, Copy, Debug)]
