@@ -247,9 +247,14 @@ fn attributes_that_make_no_sense_are_refused() {
 }
 
 #[test]
-fn one_dimensional_convolution_is_refused_with_the_reason() {
-    let file = OnnxFile::new(13, &[1, 4, 9]).random("w", &[4, 4, 3]).node("Conv", "x w", "y");
-    assert!(file.problem().to_string().contains("only two-dimensional"), "{}", file.problem());
+fn windows_of_three_axes_are_refused_with_the_reason() {
+    let file = OnnxFile::new(13, &[1, 4, 5, 9, 9]).random("w", &[4, 4, 3, 3, 3]);
+    let conv = file.clone().node("Conv", "x w", "y").refusal();
+    let kernel = vec![AttributeProto::ints("kernel_shape", [3, 3, 3])];
+    let pool = file.node_with("MaxPool", "x", "y", kernel).refusal();
+    for refusal in [conv, pool] {
+        assert!(refusal.to_string().contains("windows have one or two axes"), "{refusal}");
+    }
 }
 
 // ---------------------------------------------------------------- shapes

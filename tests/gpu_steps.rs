@@ -232,6 +232,12 @@ fn every_function_equals_portable() {
         Function::Elu { alpha: 0.75 },
         Function::Abs,
         Function::Neg,
+        Function::Floor,
+        Function::Ceil,
+        Function::Round,
+        Function::Sign,
+        Function::Sin,
+        Function::Cos,
     ];
     let mut strand = StrandBuilder::new();
     let dims = Dims { h: 3, w: 7, c: 19 };

@@ -151,7 +151,7 @@ impl<'a> Writer<'a> {
                 let include = i64::from(*count_include_pad);
                 attributes.push(AttributeProto::int("count_include_pad", include));
             }
-            Op::Reshape => operands.push(self.shape_of(node)),
+            Op::Reshape | Op::Expand => operands.push(self.shape_of(node)),
             Op::Pad { pad, mode } => {
                 operands.extend(self.pads(node, *pad, *mode));
                 attributes.push(AttributeProto::string("mode", mode.name()));

@@ -131,6 +131,12 @@ pub enum Op {
     Mul,
     /// Quotient of two inputs, ONNX broadcasting.
     Div,
+    /// The smaller of two inputs, ONNX broadcasting.
+    Min,
+    /// The larger of two inputs, ONNX broadcasting.
+    Max,
+    /// The first input to the power of the second, ONNX broadcasting.
+    Pow,
     /// Max pooling; padding never wins. Ceil mode is already in the pads.
     MaxPool(Window),
     /// Average pooling.
@@ -165,6 +171,8 @@ pub enum Op {
     },
     /// Same values, row-major, under the output's shape (Reshape, Flatten, Squeeze, Unsqueeze).
     Reshape,
+    /// Axes of length 1 repeated until they have the output's lengths; both have as many axes.
+    Expand,
     /// The axes in another order: axis `k` of the output is axis `perm[k]` of the input.
     Transpose {
         /// Each axis once.
@@ -219,11 +227,15 @@ impl Op {
             Self::Sub => "Sub",
             Self::Mul => "Mul",
             Self::Div => "Div",
+            Self::Min => "Min",
+            Self::Max => "Max",
+            Self::Pow => "Pow",
             Self::MaxPool(_) => "MaxPool",
             Self::AveragePool { .. } => "AveragePool",
             Self::GlobalAveragePool => "GlobalAveragePool",
             Self::Linear { .. } => "Gemm",
             Self::Reshape => "Reshape",
+            Self::Expand => "Expand",
             Self::Transpose { .. } => "Transpose",
             Self::Slice { .. } => "Slice",
             Self::DepthToSpace { .. } => "DepthToSpace",
@@ -268,6 +280,12 @@ fn function_name(function: Function) -> &'static str {
         Function::Neg => "Neg",
         Function::Reciprocal => "Reciprocal",
         Function::Log => "Log",
+        Function::Floor => "Floor",
+        Function::Ceil => "Ceil",
+        Function::Round => "Round",
+        Function::Sign => "Sign",
+        Function::Sin => "Sin",
+        Function::Cos => "Cos",
     }
 }
 

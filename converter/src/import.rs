@@ -22,8 +22,10 @@ mod arithmetic;
 mod build;
 mod call;
 mod conv;
+mod conv_transpose;
 mod dense;
 mod error;
+mod expand;
 mod external;
 mod fold;
 mod function;
@@ -86,16 +88,23 @@ const OPERATORS: &[(&str, ImportFn)] = &[
     ("Add", arithmetic::add),
     ("AveragePool", pool::average_pool),
     ("BatchNormalization", conv::batch_norm),
+    ("Cast", activation::cast),
+    ("Ceil", |call, builder| function::of(call, builder, Function::Ceil)),
+    ("Celu", function::celu),
     ("Clip", activation::clip),
     ("Concat", shape::concat),
     ("Conv", conv::conv),
+    ("ConvTranspose", conv_transpose::conv_transpose),
+    ("Cos", |call, builder| function::of(call, builder, Function::Cos)),
     ("DepthToSpace", shape::depth_to_space),
     ("Div", arithmetic::div),
     ("Dropout", activation::dropout),
     ("Elu", function::elu),
     ("Erf", |call, builder| function::of(call, builder, Function::Erf)),
     ("Exp", |call, builder| function::of(call, builder, Function::Exp)),
+    ("Expand", expand::expand),
     ("Flatten", shape::flatten),
+    ("Floor", |call, builder| function::of(call, builder, Function::Floor)),
     ("Gelu", function::gelu),
     ("Gemm", dense::gemm),
     ("GlobalAveragePool", pool::global_average_pool),
@@ -108,12 +117,16 @@ const OPERATORS: &[(&str, ImportFn)] = &[
     ("LeakyRelu", activation::leaky_relu),
     ("Log", |call, builder| function::of(call, builder, Function::Log)),
     ("MatMul", dense::matmul),
+    ("Max", arithmetic::max),
     ("MaxPool", pool::max_pool),
+    ("Mean", arithmetic::mean),
+    ("Min", arithmetic::min),
     ("Mish", |call, builder| function::of(call, builder, Function::Mish)),
     ("Mul", arithmetic::mul),
     ("Neg", |call, builder| function::of(call, builder, Function::Neg)),
     ("PRelu", activation::prelu),
     ("Pad", pad::pad),
+    ("Pow", arithmetic::pow),
     ("RMSNormalization", normalise::rms),
     ("Reciprocal", |call, builder| function::of(call, builder, Function::Reciprocal)),
     ("ReduceL1", reduce::l1),
@@ -129,11 +142,16 @@ const OPERATORS: &[(&str, ImportFn)] = &[
     ("Relu", activation::relu),
     ("Reshape", shape::reshape),
     ("Resize", resize::resize),
+    ("Round", |call, builder| function::of(call, builder, Function::Round)),
     ("ScatterND", view::scatter_nd),
+    ("Selu", function::selu),
     ("Sigmoid", |call, builder| function::of(call, builder, Function::Sigmoid)),
+    ("Sign", |call, builder| function::of(call, builder, Function::Sign)),
+    ("Sin", |call, builder| function::of(call, builder, Function::Sin)),
     ("Slice", view::slice),
     ("Softmax", activation::softmax),
     ("Softplus", |call, builder| function::of(call, builder, Function::Softplus)),
+    ("Softsign", function::softsign),
     ("SpaceToDepth", shape::space_to_depth),
     ("Sqrt", |call, builder| function::of(call, builder, Function::Sqrt)),
     ("Squeeze", shape::squeeze),
@@ -141,6 +159,8 @@ const OPERATORS: &[(&str, ImportFn)] = &[
     ("Sum", arithmetic::sum),
     ("Swish", function::swish),
     ("Tanh", |call, builder| function::of(call, builder, Function::Tanh)),
+    ("ThresholdedRelu", function::thresholded_relu),
+    ("Tile", expand::tile),
     ("Transpose", view::transpose),
     ("Unsqueeze", shape::unsqueeze),
     ("Upsample", resize::resize),

@@ -1,6 +1,6 @@
 //! [`Rearrange`]: operations that move elements and compute none, as one strided walk.
 //!
-//! Transpose, Slice, `DepthToSpace` and `SpaceToDepth` differ only in the strides with which the
+//! Transpose, Expand, Slice, `DepthToSpace` and `SpaceToDepth` differ only in the strides with which the
 //! operand is read; the oracle, constant folding and the plan read them from here.
 
 use crate::graph::{DepthOrder, Op};
@@ -30,6 +30,15 @@ impl Rearrange {
                 let axes: Option<Vec<_>> = perm.iter().map(pick).collect();
                 let (extent, strides) = axes?.into_iter().unzip();
                 Some(Self { extent, strides, offset: 0 })
+            }
+            Op::Expand if input.len() == output.len() => {
+                let axes = input.iter().zip(output).zip(&own);
+                let stride = |((&own, &result), &stride): ((&usize, &usize), &i64)| match own {
+                    1 => Some(0),
+                    _ => (own == result).then_some(stride),
+                };
+                let strides = axes.map(stride).collect::<Option<_>>()?;
+                Some(Self { extent: output.to_vec(), strides, offset: 0 })
             }
             Op::Slice { starts, steps } => {
                 let mut offset = 0_i64;

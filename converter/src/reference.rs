@@ -223,6 +223,9 @@ impl Operands<'_> {
             Op::Sub => self.pairwise(|a, b| a - b),
             Op::Mul => self.pairwise(|a, b| a * b),
             Op::Div => self.pairwise(|a, b| a / b),
+            Op::Min => self.pairwise(f64::min),
+            Op::Max => self.pairwise(f64::max),
+            Op::Pow => self.pairwise(f64::powf),
             Op::MaxPool(window) => self.pool(window, pool::max),
             Op::AveragePool { window, count_include_pad } => {
                 self.pool(window, |x, g| pool::average(x, g, *count_include_pad))
@@ -231,6 +234,7 @@ impl Operands<'_> {
             Op::Linear { activation } => Ok(activated(self.linear()?, activation)),
             Op::Reshape => self.reshape(),
             Op::Transpose { .. }
+            | Op::Expand
             | Op::Slice { .. }
             | Op::DepthToSpace { .. }
             | Op::SpaceToDepth { .. } => self.rearranged(),

@@ -130,6 +130,12 @@ pub(crate) fn function(function: Function) -> [u32; 3] {
         Function::Neg => plain(13),
         Function::Reciprocal => plain(14),
         Function::Log => plain(15),
+        Function::Floor => plain(16),
+        Function::Ceil => plain(17),
+        Function::Round => plain(18),
+        Function::Sign => plain(19),
+        Function::Sin => plain(20),
+        Function::Cos => plain(21),
     }
 }
 

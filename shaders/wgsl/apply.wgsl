@@ -63,7 +63,13 @@ fn evaluate(x: f32) -> f32 {
         case 12u: { return abs(x); }
         case 13u: { return -x; }
         case 14u: { return 1.0 / x; }
-        default: { return log(x); }
+        case 15u: { return log(x); }
+        case 16u: { return floor(x); }
+        case 17u: { return ceil(x); }
+        case 18u: { return round(x); }
+        case 19u: { return sign(x); }
+        case 20u: { return sin(x); }
+        default: { return cos(x); }
     }
 }
 

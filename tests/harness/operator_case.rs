@@ -127,7 +127,9 @@ impl Case {
 
 /// Whether these are floats of any width that networks are given as f32.
 fn is_float(kind: i32) -> bool {
-    [DataType::Float, DataType::Float16, DataType::Double].iter().any(|&k| i32::from(k) == kind)
+    [DataType::Float, DataType::Float16, DataType::Bfloat16, DataType::Double]
+        .iter()
+        .any(|&k| i32::from(k) == kind)
 }
 
 /// Axis lengths.

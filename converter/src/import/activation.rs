@@ -1,10 +1,12 @@
 //! Element-wise functions of one value.
 
-use super::build::{Builder, finite};
+use super::arithmetic::broadcast;
+use super::build::{Builder, Stage, finite};
 use super::call::{Call, Operand, checked_axis, shape_refusal};
 use super::error::Refusal;
 use crate::graph::{Activation, Op};
-use crate::tensor::Tensor;
+use crate::onnx::DataType;
+use crate::tensor::{Tensor, elements};
 
 fn unary(call: &Call<'_>, builder: &mut Builder, op: Op) -> Result<Operand, Refusal> {
     let input = call.operand(0, "its input")?;
@@ -33,6 +35,15 @@ pub(super) fn relu(call: &Call<'_>, builder: &mut Builder) -> Result<Operand, Re
 
 /// `min(max(x, lo), hi)`: bounds are attributes before opset 11, optional operands from then on.
 pub(super) fn clip(call: &Call<'_>, builder: &mut Builder) -> Result<Operand, Refusal> {
+    let (lo, hi) = bounds(call)?;
+    if lo == f32::NEG_INFINITY && hi == f32::INFINITY {
+        return identity(call, builder);
+    }
+    unary(call, builder, Op::Activation(Activation::Clamp { lo, hi }))
+}
+
+/// The bounds of a Clip of floats, infinite where there is none.
+pub(super) fn bounds(call: &Call<'_>) -> Result<(f32, f32), Refusal> {
     let bound = |name, index, role| match call.optional(index) {
         _ if call.opset < 11 => call.float(name),
         None => Ok(None),
@@ -47,13 +58,12 @@ pub(super) fn clip(call: &Call<'_>, builder: &mut Builder) -> Result<Operand, Re
             expected: "numbers".to_owned(),
         });
     }
+    // Where the bounds exclude each other, the upper one wins.
+    let lo = lo.min(hi);
     // The largest floats are how ONNX writes "no bound".
     let lo = if lo <= f32::MIN { f32::NEG_INFINITY } else { lo };
     let hi = if hi >= f32::MAX { f32::INFINITY } else { hi };
-    if lo == f32::NEG_INFINITY && hi == f32::INFINITY {
-        return identity(call, builder);
-    }
-    unary(call, builder, Op::Activation(Activation::Clamp { lo, hi }))
+    Ok((lo, hi))
 }
 
 /// `x < 0 ? alpha * x : x`.
@@ -63,54 +73,91 @@ pub(super) fn leaky_relu(call: &Call<'_>, builder: &mut Builder) -> Result<Opera
     unary(call, builder, Op::Activation(Activation::LeakyRelu { slope }))
 }
 
-/// [`leaky_relu`] with one slope a channel; ONNX lets the slope broadcast, exporters write `[C,1,1]`.
+/// [`leaky_relu`] with slopes that broadcast; exporters write `[C,1,1]`.
 pub(super) fn prelu(call: &Call<'_>, builder: &mut Builder) -> Result<Operand, Refusal> {
+    match channel_slopes(call)? {
+        Some(slope) => unary(call, builder, Op::Activation(Activation::PRelu { slope })),
+        None => prelu_of_any_slopes(call, builder),
+    }
+}
+
+/// `max(x, 0) + slope * min(x, 0)`.
+fn prelu_of_any_slopes(call: &Call<'_>, builder: &mut Builder) -> Result<Operand, Refusal> {
     let (input, slope) = (call.operand(0, "its input")?, call.operand(1, "its slope")?);
-    let wrong = |channels| {
-        let expected = format!("[{channels}, 1, 1], [1, {channels}, 1, 1] or one element");
-        shape_refusal("its slope", slope.shape(), expected)
+    let shape = input.shape().to_vec();
+    if broadcast(&shape, slope.shape())? != shape {
+        let expected = format!("a shape that broadcasts to {shape:?}");
+        return Err(shape_refusal("its slope", slope.shape(), expected));
+    }
+    let (x, slope) = (builder.value(input, "its input")?, builder.value(slope, "its slope")?);
+    let clamp = |lo, hi| Op::Activation(Activation::Clamp { lo, hi });
+    let above = builder.emit_part(call, clamp(0.0, f32::INFINITY), vec![x], shape.clone())?;
+    let add = Op::Add { activation: Activation::None };
+    let stages = [
+        Stage::new(clamp(f32::NEG_INFINITY, 0.0), shape.clone()),
+        Stage::new(Op::Mul, shape.clone()).with([slope]),
+        Stage::new(add, shape).with([above]),
+    ];
+    builder.chain(call, x, stages)
+}
+
+/// The slopes as one a channel, if they are constant and do not differ otherwise.
+fn channel_slopes(call: &Call<'_>) -> Result<Option<Tensor>, Refusal> {
+    let (input, slope) = (call.operand(0, "its input")?, call.operand(1, "its slope")?);
+    let (&[_, channels, ..], Operand::Constant { name, .. }) = (input.shape(), slope) else {
+        return Ok(None);
     };
-    let &[_, channels, ..] = input.shape() else {
-        return Err(shape_refusal("its input", input.shape(), "[1, C, ...]"));
-    };
-    let (name, _) = slope.constant("its slope")?;
     let values = slope.floats("its slope")?;
     finite(name, values)?;
-    let missing =
-        input.shape().len().checked_sub(slope.shape().len()).ok_or_else(|| wrong(channels))?;
+    let Some(missing) = input.shape().len().checked_sub(slope.shape().len()) else {
+        return Ok(None);
+    };
     let padded = std::iter::repeat_n(1, missing).chain(slope.shape().iter().copied());
     let per_channel = padded.enumerate().all(|(axis, n)| n == 1 || (axis == 1 && n == channels));
     let slopes = match values {
         &[one] => vec![one; channels],
         all if per_channel && all.len() == channels => all.to_vec(),
-        _ => return Err(wrong(channels)),
+        _ => return Ok(None),
     };
-    unary(call, builder, Op::Activation(Activation::PRelu { slope: Tensor::vector(slopes) }))
+    Ok(Some(Tensor::vector(slopes)))
 }
 
-/// Softmax along one axis. Before opset 13 all axes from `axis` on counted as one, which is the
-/// same only while at most one of them is longer than 1.
+/// Softmax along one axis. Before opset 13 all axes from `axis` on count as one.
 pub(super) fn softmax(call: &Call<'_>, builder: &mut Builder) -> Result<Operand, Refusal> {
-    let shape = call.operand(0, "its input")?.shape();
+    let input = call.operand(0, "its input")?;
+    let shape = input.shape().to_vec();
     let old = call.opset < 13;
-    let first = checked_axis("axis", call.int("axis", if old { 1 } else { -1 })?, shape.len())?;
-    let mut axis = first;
-    if old {
-        let long: Vec<usize> = (first..)
-            .zip(shape.iter().skip(first))
-            .filter(|(_, n)| **n > 1)
-            .map(|(a, _)| a)
-            .collect();
-        axis = match long.as_slice() {
-            [] => first,
-            &[one] => one,
-            _ => {
-                return Err(Refusal::Unsupported {
-                    found: format!("softmax over all axes from {first} of {shape:?} together"),
-                    remedy: "export with opset 13 or newer",
-                });
-            }
-        };
+    let axis = checked_axis("axis", call.int("axis", if old { 1 } else { -1 })?, shape.len())?;
+    let (rows, columns) = shape.split_at(axis);
+    if !old || columns.iter().skip(1).all(|&n| n == 1) {
+        return unary(call, builder, Op::Softmax { axis });
     }
-    unary(call, builder, Op::Softmax { axis })
+    let too_large = || shape_refusal("its input", &shape, "fewer elements");
+    let matrix = [rows, columns].map(elements);
+    let matrix = matrix.into_iter().collect::<Option<Vec<usize>>>().ok_or_else(too_large)?;
+    let x = builder.value(input, "its input")?;
+    let stages = [
+        Stage::reshape(matrix.clone()),
+        Stage::new(Op::Softmax { axis: 1 }, matrix),
+        Stage::reshape(shape),
+    ];
+    builder.chain(call, x, stages)
+}
+
+/// The operand itself: networks compute in f32, whatever floats their file stores.
+pub(super) fn cast(call: &Call<'_>, builder: &mut Builder) -> Result<Operand, Refusal> {
+    let to = call.int("to", 0)?;
+    let kind = i32::try_from(to).ok().and_then(|t| DataType::try_from(t).ok());
+    match kind {
+        Some(DataType::Float | DataType::Float16 | DataType::Double | DataType::Bfloat16) => {
+            identity(call, builder)
+        }
+        _ => Err(Refusal::Attribute {
+            name: "to",
+            found: to.to_string(),
+            expected:
+                "1 (float), 10 (float16), 11 (double) or 16 (bfloat16): computed values are floats"
+                    .to_owned(),
+        }),
+    }
 }

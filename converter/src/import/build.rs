@@ -119,6 +119,57 @@ impl Builder {
     }
 }
 
+/// One of several nodes that a call becomes: it reads what the one before made, and then `operands`.
+#[derive(Debug)]
+pub(super) struct Stage {
+    op: Op,
+    operands: Vec<ValueId>,
+    shape: Vec<usize>,
+}
+
+impl Stage {
+    /// A node without further operands, and the shape of its result.
+    pub(super) fn new(op: Op, shape: impl Into<Vec<usize>>) -> Self {
+        Self { op, operands: Vec::new(), shape: shape.into() }
+    }
+
+    /// The same node with further operands.
+    pub(super) fn with(self, operands: impl Into<Vec<ValueId>>) -> Self {
+        Self { operands: operands.into(), ..self }
+    }
+
+    /// The same values under another shape.
+    pub(super) fn reshape(shape: impl Into<Vec<usize>>) -> Self {
+        Self::new(Op::Reshape, shape)
+    }
+}
+
+impl Builder {
+    /// Appends nodes one behind the other, the last of which makes the call's result. Reshapes to
+    /// the shape that there already is are left out.
+    pub(super) fn chain(
+        &mut self,
+        call: &Call<'_>,
+        first: ValueId,
+        stages: impl IntoIterator<Item = Stage>,
+    ) -> Result<Operand, Refusal> {
+        let mut shape = self.graph.shape(first).to_vec();
+        let mut needed: Vec<Stage> = Vec::new();
+        for stage in stages {
+            if !(matches!(stage.op, Op::Reshape) && stage.shape == shape) {
+                shape.clone_from(&stage.shape);
+                needed.push(stage);
+            }
+        }
+        let Some(last) = needed.pop() else { return Ok(Operand::Value { id: first, shape }) };
+        let mut x = first;
+        for Stage { op, operands, shape } in needed {
+            x = self.emit_part(call, op, [vec![x], operands].concat(), shape)?;
+        }
+        self.emit(call, last.op, [vec![x], last.operands].concat(), last.shape)
+    }
+}
+
 /// Refuses values that a model file could not name.
 fn within(shape: &[usize]) -> Result<(), Refusal> {
     match elements(shape) {

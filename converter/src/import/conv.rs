@@ -1,42 +1,72 @@
 //! `Conv` and `BatchNormalization`.
 
-use super::build::Builder;
+use super::build::{Builder, Stage};
 use super::call::{Call, Operand, shape_refusal};
 use super::error::Refusal;
 use super::window::{picture, slide};
-use crate::graph::{Activation, Conv, Op};
+use crate::graph::{Activation, Conv, Op, ValueId};
 
-/// `y = conv(x, w) + b`: x `[N,C,H,W]`, w `[O,C/g,Kh,Kw]`, b `[O]`.
+/// `y = conv(x, w) + b`: x `[N,C,H,W]`, w `[O,C/g,Kh,Kw]`, b `[O]`, or all without H and Kh.
 pub(super) fn conv(call: &Call<'_>, builder: &mut Builder) -> Result<Operand, Refusal> {
     let (input, weight) = (call.operand(0, "its input")?, call.operand(1, "its weight")?);
-    weight.constant("its weight")?;
-    let &[out, per_group, kh, kw] = weight.shape() else {
-        let expected = "[O, C/groups, Kh, Kw]: only two-dimensional convolutions are supported";
-        return Err(shape_refusal("its weight", weight.shape(), expected));
-    };
     let x = picture(input.shape())?;
+    let (weight, filters) = filters(builder, weight)?;
+    let &[out, per_group, ref kernel @ ..] = &filters[..] else {
+        return Err(shape_refusal("its weight", &filters, "[O, C/groups, ...]"));
+    };
     let groups = groups(call, x.c, out)?;
     if per_group.checked_mul(groups) != Some(x.c) {
         let expected = format!("{} channels in {groups} groups of its second axis", x.c);
-        return Err(shape_refusal("its weight", weight.shape(), expected));
+        return Err(shape_refusal("its weight", &filters, expected));
     }
-    kernel_agrees(call, [kh, kw])?;
-    let slide = slide(call, &[kh, kw], x)?;
-    let mut inputs = vec![builder.value(input, "its input")?, builder.value(weight, "its weight")?];
+    kernel_agrees(call, kernel)?;
+    let slide = slide(call, kernel, x)?;
+    let mut operands = vec![weight];
     if let Some(bias) = call.optional(2) {
-        bias.constant("its bias")?;
-        if bias.shape() != [out] {
-            return Err(shape_refusal("its bias", bias.shape(), format!("[{out}]")));
-        }
-        inputs.push(builder.value(bias, "its bias")?);
+        operands.push(bias_of(builder, bias, out)?);
     }
     let op =
         Op::Conv(Conv { window: slide.window, groups, border: None, activation: Activation::None });
-    let shape = vec![x.n, out, slide.output.h as usize, slide.output.w as usize];
-    builder.emit(call, op, inputs, shape)
+    let [result, own] = x.result(input.shape().len(), out, slide.output);
+    let stages =
+        [Stage::reshape(x.shape()), Stage::new(op, result).with(operands), Stage::reshape(own)];
+    let x = builder.value(input, "its input")?;
+    builder.chain(call, x, stages)
 }
 
-fn groups(call: &Call<'_>, channels: usize, out: usize) -> Result<usize, Refusal> {
+/// A constant filter bank as `[O, I, Kh, Kw]`, and the shape that it has in the file.
+fn filters(builder: &mut Builder, weight: &Operand) -> Result<(ValueId, Vec<usize>), Refusal> {
+    let (name, tensor) = weight.constant("its weight")?;
+    let shape = tensor.shape().to_vec();
+    let wrong = || {
+        let expected = "[O, C/groups, Kw] or [O, C/groups, Kh, Kw]: windows have one or two axes";
+        shape_refusal("its weight", weight.shape(), expected)
+    };
+    match shape[..] {
+        [_, _, _, _] => Ok((builder.value(weight, "its weight")?, shape)),
+        [o, i, kw] => {
+            let row = tensor.reshaped([o, i, 1, kw]).ok_or_else(wrong)?;
+            Ok((builder.made(&format!("{name}_of_rows"), row)?, shape))
+        }
+        _ => Err(wrong()),
+    }
+}
+
+/// A constant bias of as many channels.
+pub(super) fn bias_of(
+    builder: &mut Builder,
+    bias: &Operand,
+    channels: usize,
+) -> Result<ValueId, Refusal> {
+    bias.constant("its bias")?;
+    if bias.shape() != [channels] {
+        return Err(shape_refusal("its bias", bias.shape(), format!("[{channels}]")));
+    }
+    builder.value(bias, "its bias")
+}
+
+/// The groups of so many channels.
+pub(super) fn groups(call: &Call<'_>, channels: usize, out: usize) -> Result<usize, Refusal> {
     let found = call.int("group", 1)?;
     let divides = |&g: &usize| g > 0 && channels.is_multiple_of(g) && out.is_multiple_of(g);
     usize::try_from(found).ok().filter(divides).ok_or_else(|| Refusal::Attribute {
@@ -46,9 +76,10 @@ fn groups(call: &Call<'_>, channels: usize, out: usize) -> Result<usize, Refusal
     })
 }
 
-fn kernel_agrees(call: &Call<'_>, weight: [usize; 2]) -> Result<(), Refusal> {
+/// Refuses a kernel shape that is not that of the weight.
+pub(super) fn kernel_agrees(call: &Call<'_>, weight: &[usize]) -> Result<(), Refusal> {
     let Some(found) = call.ints("kernel_shape")? else { return Ok(()) };
-    let same = found.iter().map(|&k| usize::try_from(k)).eq(weight.map(Ok));
+    let same = found.iter().map(|&k| usize::try_from(k)).eq(weight.iter().map(|&k| Ok(k)));
     if same {
         return Ok(());
     }
@@ -77,14 +108,14 @@ pub(super) fn batch_norm(call: &Call<'_>, builder: &mut Builder) -> Result<Opera
         return Err(shape_refusal("its input", input.shape(), "[1, C, ...]"));
     };
     let eps = call.float("epsilon")?.unwrap_or(1e-5);
-    let mut inputs = vec![builder.value(input, "its input")?];
+    let mut operands = Vec::with_capacity(ROLES.len());
     for (index, role) in (1..).zip(ROLES) {
         let parameter = call.operand(index, role)?;
         parameter.constant(role)?;
         if parameter.shape() != [channels] {
             return Err(shape_refusal(role, parameter.shape(), format!("[{channels}]")));
         }
-        inputs.push(builder.value(parameter, role)?);
+        operands.push(builder.value(parameter, role)?);
     }
     let variance = call.operand(4, "its variance")?.floats("its variance")?;
     if let Some(bad) = variance.iter().find(|&&v| f64::from(v) + f64::from(eps) <= 0.0) {
@@ -93,5 +124,17 @@ pub(super) fn batch_norm(call: &Call<'_>, builder: &mut Builder) -> Result<Opera
             remedy: "their sum must be positive: check the training run",
         });
     }
-    builder.emit(call, Op::BatchNorm { eps }, inputs, input.shape().to_vec())
+    // Convolutions leave rows of pixels as pictures: so they meet.
+    let as_picture = match *input.shape() {
+        [n, c, w] => vec![n, c, 1, w],
+        [n, c, d, h, w] => vec![n, c, d.saturating_mul(h), w],
+        _ => input.shape().to_vec(),
+    };
+    let stages = [
+        Stage::reshape(as_picture.clone()),
+        Stage::new(Op::BatchNorm { eps }, as_picture).with(operands),
+        Stage::reshape(input.shape()),
+    ];
+    let x = builder.value(input, "its input")?;
+    builder.chain(call, x, stages)
 }

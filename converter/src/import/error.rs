@@ -70,7 +70,7 @@ pub enum Problem {
     },
     /// Something else than floats goes in.
     #[error(
-        "input `{input}` holds elements of ONNX type {found}; expected floats (1, 10 or 11): move the conversion out of the model"
+        "input `{input}` holds elements of ONNX type {found}; expected floats (1, 10, 11 or 16): move the conversion out of the model"
     )]
     InputType {
         /// The input.

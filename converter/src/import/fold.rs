@@ -4,7 +4,7 @@
 //! [`FOLDS`]. Float results are rounded to f32 after each operation, as the graph says.
 
 pub(super) mod arrange;
-mod elementwise;
+pub(super) mod elementwise;
 mod product;
 
 use super::call::{Call, checked_axis, shape_refusal};
@@ -34,6 +34,7 @@ pub(super) const FOLDS: &[(&str, Fold)] = &[
     ("Add", Fold::Values(elementwise::add)),
     ("And", Fold::Values(elementwise::and)),
     ("Cast", Fold::Values(cast)),
+    ("Clip", Fold::Values(elementwise::clip)),
     ("Concat", Fold::Values(concat)),
     ("Constant", Fold::Values(constant)),
     ("ConstantOfShape", Fold::Values(constant_of_shape)),
@@ -135,19 +136,26 @@ fn cast(call: &Call<'_>) -> Result<Tensor, Refusal> {
     let data = match (kind.unwrap_or(DataType::Undefined), source.data()) {
         (DataType::Bool, Data::F32(v)) => Data::I64(v.iter().map(|&v| (v != 0.0).into()).collect()),
         (DataType::Bool, Data::I64(v)) => Data::I64(v.iter().map(|&v| (v != 0).into()).collect()),
-        (DataType::Float | DataType::Double, Data::I64(v)) => {
-            Data::F32(v.iter().map(|&v| v as f32).collect())
-        }
+        (
+            DataType::Float | DataType::Float16 | DataType::Double | DataType::Bfloat16,
+            Data::I64(v),
+        ) => Data::F32(v.iter().map(|&v| v as f32).collect()),
         (DataType::Int32 | DataType::Int64, Data::F32(v)) => {
             Data::I64(v.iter().map(|&v| v as i64).collect())
         }
-        (DataType::Float | DataType::Double, Data::F32(_))
+        (
+            DataType::Float | DataType::Float16 | DataType::Double | DataType::Bfloat16,
+            Data::F32(_),
+        )
         | (DataType::Int32 | DataType::Int64, Data::I64(_)) => return Ok(source.clone()),
         _ => {
             return Err(Refusal::Attribute {
                 name: "to",
                 found: to.to_string(),
-                expected: "1 (float), 6 (int32), 7 (int64), 9 (bool) or 11 (double)".to_owned(),
+                expected:
+                    "1 (float), 6 (int32), 7 (int64), 9 (bool), 10 (float16), 11 (double) or \
+                           16 (bfloat16)"
+                        .to_owned(),
             });
         }
     };

@@ -30,7 +30,8 @@ pub(super) fn shape(info: &ValueInfoProto, options: &Options) -> Result<Vec<usiz
     let input = || info.name.clone();
     let tensor = info.r#type.as_ref().and_then(|t| t.tensor_type.as_ref());
     let kind = tensor.map_or(0, |t| t.elem_type);
-    if ![DataType::Float, DataType::Float16, DataType::Double].contains(&element(kind)) {
+    let floats = [DataType::Float, DataType::Float16, DataType::Bfloat16, DataType::Double];
+    if !floats.contains(&element(kind)) {
         return Err(Problem::InputType { input: input(), found: kind });
     }
     let given = options.input_shapes.iter().rev().find(|(n, _)| *n == info.name).map(|(_, s)| s);

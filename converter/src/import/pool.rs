@@ -1,10 +1,11 @@
 //! Pooling.
 
-use super::build::Builder;
-use super::call::{Call, Operand};
+use super::build::{Builder, Stage};
+use super::call::{Call, Operand, shape_refusal};
 use super::error::Refusal;
 use super::window::{Picture, Slide, picture, slide, touches};
 use crate::graph::Op;
+use crate::tensor::elements;
 
 /// Largest value under the window.
 pub(super) fn max_pool(call: &Call<'_>, builder: &mut Builder) -> Result<Operand, Refusal> {
@@ -36,7 +37,7 @@ fn pool_window(call: &Call<'_>) -> Result<Slide, Refusal> {
     let kernel = kernel.ok_or_else(|| Refusal::Attribute {
         name: "kernel_shape",
         found: "not positive".to_owned(),
-        expected: "two positive numbers".to_owned(),
+        expected: "one or two positive numbers".to_owned(),
     })?;
     let slide = slide(call, &kernel, x)?;
     if touches(&slide, x) {
@@ -50,19 +51,38 @@ fn pool_window(call: &Call<'_>) -> Result<Slide, Refusal> {
 
 fn pool(call: &Call<'_>, builder: &mut Builder, op: Op, slide: Slide) -> Result<Operand, Refusal> {
     let input = call.operand(0, "its input")?;
-    let Picture { n, c, .. } = picture(input.shape())?;
+    let picture = picture(input.shape())?;
     let x = builder.value(input, "its input")?;
-    let shape = vec![n, c, slide.output.h as usize, slide.output.w as usize];
-    builder.emit(call, op, vec![x], shape)
+    let [pooled, own] = picture.result(input.shape().len(), picture.c, slide.output);
+    let stages = [Stage::reshape(picture.shape()), Stage::new(op, pooled), Stage::reshape(own)];
+    builder.chain(call, x, stages)
 }
 
-/// Mean over H and W.
+/// Mean over all axes but those of pictures and channels.
 pub(super) fn global_average_pool(
     call: &Call<'_>,
     builder: &mut Builder,
 ) -> Result<Operand, Refusal> {
     let input = call.operand(0, "its input")?;
-    let Picture { n, c, .. } = picture(input.shape())?;
+    let (as_picture, own) = flattened(input)?;
+    let (n, c) = (as_picture.n, as_picture.c);
     let x = builder.value(input, "its input")?;
-    builder.emit(call, Op::GlobalAveragePool, vec![x], vec![n, c, 1, 1])
+    let stages = [
+        Stage::reshape(as_picture.shape()),
+        Stage::new(Op::GlobalAveragePool, vec![n, c, 1, 1]),
+        Stage::reshape(own),
+    ];
+    builder.chain(call, x, stages)
+}
+
+/// `[N, C, ...]` as a picture, and the shape of one pixel of it with as many axes.
+fn flattened(input: &Operand) -> Result<(Picture, Vec<usize>), Refusal> {
+    let wrong = || shape_refusal("its input", input.shape(), "[N, C, ...]");
+    let (&[n, c], pixels) = input.shape().split_first_chunk::<2>().ok_or_else(wrong)?;
+    let own = [n, c].into_iter().chain(pixels.iter().map(|_| 1)).collect();
+    if let &[_, _] = pixels {
+        return Ok((picture(input.shape())?, own));
+    }
+    let w = elements(pixels).and_then(|w| u32::try_from(w).ok()).ok_or_else(wrong)?;
+    Ok((Picture { n, c, h: 1, w }, own))
 }

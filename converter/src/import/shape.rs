@@ -1,6 +1,6 @@
 //! Ops that change the shape and not the values, squares of channels and pixels, and Concat.
 
-use super::build::Builder;
+use super::build::{Builder, Stage};
 use super::call::{Call, Operand, checked_axis, shape_refusal};
 use super::error::Refusal;
 use super::view::framed;
@@ -151,7 +151,8 @@ pub(super) fn depth_to_space(call: &Call<'_>, builder: &mut Builder) -> Result<O
     builder.emit(call, Op::DepthToSpace { block, order }, vec![x], shape)
 }
 
-/// Squares of pixels become squares of channels.
+/// Squares of pixels become squares of channels, the position in the square before the channel or,
+/// from opset 27 on by `mode`, behind it.
 pub(super) fn space_to_depth(call: &Call<'_>, builder: &mut Builder) -> Result<Operand, Refusal> {
     let input = call.operand(0, "its input")?;
     let block = block(call)?;
@@ -165,7 +166,24 @@ pub(super) fn space_to_depth(call: &Call<'_>, builder: &mut Builder) -> Result<O
     let square = block.saturating_mul(block);
     let shape = vec![n, c.saturating_mul(square), part(h)?, part(w)?];
     let x = builder.value(input, "its input")?;
-    builder.emit(call, Op::SpaceToDepth { block }, vec![x], shape)
+    match call.string("mode", "DCR")? {
+        "DCR" => builder.emit(call, Op::SpaceToDepth { block }, vec![x], shape),
+        "CRD" => {
+            let cut = [n, c, part(h)?, block, part(w)?, block];
+            let moved = [n, c, block, block, part(h)?, part(w)?];
+            let stages = [
+                Stage::reshape(cut),
+                Stage::new(Op::Transpose { perm: vec![0, 1, 3, 5, 2, 4] }, moved),
+                Stage::reshape(shape),
+            ];
+            builder.chain(call, x, stages)
+        }
+        other => Err(Refusal::Attribute {
+            name: "mode",
+            found: other.to_owned(),
+            expected: "DCR or CRD".to_owned(),
+        }),
+    }
 }
 
 fn block(call: &Call<'_>) -> Result<usize, Refusal> {

@@ -17,16 +17,32 @@ pub(super) struct Picture {
     pub(super) w: u32,
 }
 
-/// Reads `[N, C, H, W]`.
+impl Picture {
+    /// `[N, C, H, W]`.
+    pub(super) fn shape(self) -> Vec<usize> {
+        vec![self.n, self.c, self.h as usize, self.w as usize]
+    }
+
+    /// The shape of a result of these channels and pixels, with as many axes as the operand has.
+    pub(super) fn result(self, rank: usize, channels: usize, pixels: Hw) -> [Vec<usize>; 2] {
+        let (h, w) = (pixels.h as usize, pixels.w as usize);
+        let as_picture = vec![self.n, channels, h, w];
+        let own = if rank == 3 { vec![self.n, channels, w] } else { as_picture.clone() };
+        [as_picture, own]
+    }
+}
+
+/// Reads `[N, C, H, W]`, or `[N, C, W]` as pictures of one row.
 pub(super) fn picture(shape: &[usize]) -> Result<Picture, Refusal> {
     let wrong = || {
-        let expected = match shape.len() {
-            3 | 5 => "[N, C, H, W]: only two-dimensional pictures are supported",
-            _ => "[N, C, H, W]",
-        };
+        let expected = "[N, C, W] or [N, C, H, W]: windows have one or two axes";
         shape_refusal("its input", shape, expected)
     };
-    let &[n, c, h, w] = shape else { return Err(wrong()) };
+    let (n, c, h, w) = match *shape {
+        [n, c, w] => (n, c, 1, w),
+        [n, c, h, w] => (n, c, h, w),
+        _ => return Err(wrong()),
+    };
     let axis = |n: usize| u32::try_from(n).map_err(|_| wrong());
     Ok(Picture { n, c, h: axis(h)?, w: axis(w)? })
 }
@@ -44,18 +60,8 @@ pub(super) struct Slide {
 
 /// The window of a convolution or pool with this kernel over this picture.
 pub(super) fn slide(call: &Call<'_>, kernel: &[usize], x: Picture) -> Result<Slide, Refusal> {
-    let &[kh, kw] = kernel else {
-        return Err(shape_refusal(
-            "its kernel",
-            kernel,
-            "two axes: only two-dimensional windows are supported",
-        ));
-    };
-    let strides = pair(call, "strides")?;
-    let dilations = pair(call, "dilations")?;
-    let pads = explicit_pads(call)?;
+    let Settings { kernel: [kh, kw], strides, dilations, pads, auto } = Settings::of(call, kernel)?;
     let ceil = call.flag("ceil_mode", false)?;
-    let auto = AutoPad::of(call)?;
     let too_large = || shape_refusal("its kernel", kernel, "a window that fits the padded picture");
     let axis = |len, kernel: usize, stride, dilation, pads| {
         let kernel = u32::try_from(kernel).ok()?;
@@ -74,6 +80,43 @@ pub(super) fn slide(call: &Call<'_>, kernel: &[usize], x: Picture) -> Result<Sli
     Ok(Slide { window, output, grown: h.grown || w.grown })
 }
 
+/// What a node says about its window.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Settings {
+    /// Rows and columns; one row where the node has one axis.
+    pub(super) kernel: [usize; 2],
+    /// Distance between windows.
+    pub(super) strides: Hw,
+    /// Distance between taps.
+    pub(super) dilations: Hw,
+    /// Top, left, bottom, right.
+    pub(super) pads: [u32; 4],
+    /// What goes before the pads.
+    pub(super) auto: AutoPad,
+}
+
+impl Settings {
+    /// The attributes of a node whose kernel has these axes, those of its first operand's pixels.
+    pub(super) fn of(call: &Call<'_>, kernel: &[usize]) -> Result<Self, Refusal> {
+        let rank = call.operand(0, "its input")?.shape().len();
+        let both = match (kernel, rank) {
+            (&[kw], 3) => [1, kw],
+            (&[kh, kw], 4) => [kh, kw],
+            _ => {
+                let axes = rank.saturating_sub(2);
+                return Err(shape_refusal("its kernel", kernel, format!("{axes} axes")));
+            }
+        };
+        Ok(Self {
+            kernel: both,
+            strides: pair(call, "strides", kernel.len())?,
+            dilations: pair(call, "dilations", kernel.len())?,
+            pads: explicit_pads(call, kernel.len())?,
+            auto: AutoPad::of(call)?,
+        })
+    }
+}
+
 /// Whether every window of a pool touches the picture. One that does not would give -inf or 0/0.
 pub(super) fn touches(slide: &Slide, x: Picture) -> bool {
     let Window { kernel, stride, dilation, pad } = slide.window;
@@ -90,11 +133,16 @@ pub(super) fn touches(slide: &Slide, x: Picture) -> bool {
         && axis(x.w, kernel.w, stride.w, dilation.w, pad.left, slide.output.w)
 }
 
-#[derive(Clone, Copy, Debug)]
-enum AutoPad {
+/// How pads are found.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum AutoPad {
+    /// As they are given.
     Explicit,
+    /// As many pixels as the stride divides; of an odd number of pads the larger half at the end.
     SameUpper,
+    /// The same, the larger half at the beginning.
     SameLower,
+    /// None.
     Valid,
 }
 
@@ -160,28 +208,34 @@ impl Axis {
     }
 }
 
-/// Strides or dilations: two positive numbers, 1 if absent.
-fn pair(call: &Call<'_>, name: &'static str) -> Result<Hw, Refusal> {
+/// Strides or dilations: a positive number an axis, 1 if absent.
+fn pair(call: &Call<'_>, name: &'static str, axes: usize) -> Result<Hw, Refusal> {
     let Some(found) = call.ints(name)? else { return Ok(Hw::square(1)) };
     let positive = |n: i64| u32::try_from(n).ok().filter(|&n| n > 0);
-    let both = match found {
-        &[h, w] => positive(h).zip(positive(w)),
+    let both = match *found {
+        [w] if axes == 1 => Some(1).zip(positive(w)),
+        [h, w] if axes == 2 => positive(h).zip(positive(w)),
         _ => None,
     };
     both.map(|(h, w)| Hw { h, w }).ok_or_else(|| Refusal::Attribute {
         name,
         found: format!("{found:?}"),
-        expected: "two positive numbers".to_owned(),
+        expected: format!("{axes} positive numbers"),
     })
 }
 
 /// Top, left, bottom, right; 0 if absent.
-fn explicit_pads(call: &Call<'_>) -> Result<[u32; 4], Refusal> {
+fn explicit_pads(call: &Call<'_>, axes: usize) -> Result<[u32; 4], Refusal> {
     let Some(found) = call.ints("pads")? else { return Ok([0; 4]) };
     let numbers: Option<Vec<u32>> = found.iter().map(|&p| u32::try_from(p).ok()).collect();
-    numbers.and_then(|n| n.try_into().ok()).ok_or_else(|| Refusal::Attribute {
+    let four = |numbers: Vec<u32>| match numbers[..] {
+        [left, right] if axes == 1 => Some([0, left, 0, right]),
+        [top, left, bottom, right] if axes == 2 => Some([top, left, bottom, right]),
+        _ => None,
+    };
+    numbers.and_then(four).ok_or_else(|| Refusal::Attribute {
         name: "pads",
         found: format!("{found:?}"),
-        expected: "four numbers of at least 0: top, left, bottom, right".to_owned(),
+        expected: "a begin of each axis, then an end of each, at least 0".to_owned(),
     })
 }

@@ -28,10 +28,14 @@ pub fn node_macs(graph: &Graph, node: &Node) -> u64 {
         | Op::Sub
         | Op::Mul
         | Op::Div
+        | Op::Min
+        | Op::Max
+        | Op::Pow
         | Op::MaxPool(_)
         | Op::AveragePool { .. }
         | Op::GlobalAveragePool
         | Op::Reshape
+        | Op::Expand
         | Op::Transpose { .. }
         | Op::Slice { .. }
         | Op::DepthToSpace { .. }
@@ -65,13 +69,14 @@ pub fn node_params(graph: &Graph, node: &Node) -> u64 {
         Op::BatchNorm { .. } => operands(1..3),
         Op::Activation(activation) => slopes(activation),
         Op::Add { activation } => operands(0..2) + slopes(activation),
-        Op::Sub | Op::Mul | Op::Div => operands(0..2),
+        Op::Sub | Op::Mul | Op::Div | Op::Min | Op::Max | Op::Pow => operands(0..2),
         Op::Unary(_)
         | Op::Softmax { .. }
         | Op::MaxPool(_)
         | Op::AveragePool { .. }
         | Op::GlobalAveragePool
         | Op::Reshape
+        | Op::Expand
         | Op::Transpose { .. }
         | Op::Slice { .. }
         | Op::DepthToSpace { .. }

@@ -5,12 +5,14 @@
 
 use super::error::{Kind, PlanError, Problem, port};
 use super::order::{Order, picture_dims};
+use super::view::view;
 use super::weights::Weights;
 use super::{Options, Target};
 use crate::graph::{Activation, Graph, Node, Op, Pad, ValueId};
+use crate::tensor::Tensor;
 use std::collections::HashMap;
 use unbraid_runtime::dims::Dims;
-use unbraid_runtime::step::{self, Binary, View};
+use unbraid_runtime::step::{self, Binary, Source, View};
 
 /// Index into [`Lowering::buffers`].
 pub(super) type Buffer = usize;
@@ -157,6 +159,9 @@ impl<'g> Lowering<'g> {
             Op::Sub => self.binary(node, Binary::Sub, &Activation::None),
             Op::Mul => self.binary(node, Binary::Mul, &Activation::None),
             Op::Div => self.binary(node, Binary::Div, &Activation::None),
+            Op::Min => self.binary(node, Binary::Min, &Activation::None),
+            Op::Max => self.binary(node, Binary::Max, &Activation::None),
+            Op::Pow => self.binary(node, Binary::Pow, &Activation::None),
             Op::MaxPool(window) => self.max_pool(node, *window),
             Op::AveragePool { window, count_include_pad } => {
                 self.average_pool(node, *window, *count_include_pad)
@@ -164,6 +169,7 @@ impl<'g> Lowering<'g> {
             Op::GlobalAveragePool => self.global_average_pool(node),
             Op::Linear { activation } => self.linear(node, activation),
             Op::Reshape => self.alias(node),
+            Op::Expand => self.expand(node),
             Op::Transpose { .. } | Op::DepthToSpace { .. } | Op::SpaceToDepth { .. } => {
                 self.exchange(node)
             }
@@ -198,15 +204,41 @@ impl<'g> Lowering<'g> {
         self.graph.constant_f32(id).ok_or_else(|| Kind::NotConstant { input: input() })
     }
 
-    /// Where a computed operand lies.
-    pub(super) fn stored(&self, id: ValueId) -> Result<Stored, Kind> {
-        let value = self.graph.get(id);
-        let input = || value.name.clone();
-        match &self.stored[id.index()] {
-            Some(stored) => Ok(stored.clone()),
-            None if value.constant.is_some() => Err(Kind::IsConstant { input: input() }),
-            None => Err(Kind::Unfilled { input: input() }),
+    /// Where an operand lies; steps that write it go first if it is a constant.
+    pub(super) fn stored(&mut self, id: ValueId) -> Result<Stored, Kind> {
+        if self.stored[id.index()].is_none() {
+            self.write_constant(id)?;
         }
+        let input = || self.graph.get(id).name.clone();
+        self.stored[id.index()].clone().ok_or_else(|| Kind::Unfilled { input: input() })
+    }
+
+    /// Puts a constant where steps read what others compute: the network's first value, repeated,
+    /// clamped to zero, plus the constant.
+    fn write_constant(&mut self, id: ValueId) -> Result<(), Kind> {
+        let value = self.graph.get(id);
+        let Some(constant) = value.constant.as_ref().and_then(Tensor::as_f32) else {
+            return Ok(());
+        };
+        let input = || value.name.clone();
+        let port = self.graph.inputs.first().and_then(|port| self.stored[port.index()].clone());
+        let port = port.ok_or_else(|| Kind::IsConstant { input: input() })?;
+        let repeat = view([(constant.len(), 0)], 0);
+        let repeat = repeat.ok_or_else(|| Kind::TooLarge { shape: value.shape.clone() })?;
+        let repeated = self.buffer_for(&value.shape)?;
+        let zeros = self.buffer_like(repeated);
+        let from = self.whole(port.buffer);
+        let stored = self.store(id, Order::row_major(&value.shape))?;
+        let [repeated, zeros, to] = [repeated, zeros, stored.buffer].map(|b| self.whole(b));
+        let clamp = step::Activation::Clamp { lo: 0.0, hi: 0.0 };
+        let other = Source::Weights { span: self.weights.add(constant)?, dims: to.dims };
+        let (function, activation) = (Binary::Add, step::Activation::None);
+        let add = step::Op::Binary { function, other, swapped: false, activation };
+        let part = |what: &str| format!("{} ({what})", value.name);
+        self.push_named(part("any value"), step::Op::Rearrange(repeat), from, repeated);
+        self.push_named(part("zeros"), step::Op::Activate(clamp), repeated, zeros);
+        self.push_named(part("constant"), add, zeros, to);
+        Ok(())
     }
 
     /// Gives a value a buffer of its own.

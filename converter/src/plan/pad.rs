@@ -42,10 +42,14 @@ fn takes_zeros(op: &Op) -> bool {
         | Op::Sub
         | Op::Mul
         | Op::Div
+        | Op::Min
+        | Op::Max
+        | Op::Pow
         | Op::MaxPool(_)
         | Op::GlobalAveragePool
         | Op::Linear { .. }
         | Op::Reshape
+        | Op::Expand
         | Op::Transpose { .. }
         | Op::Slice { .. }
         | Op::DepthToSpace { .. }

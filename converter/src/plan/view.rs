@@ -143,6 +143,15 @@ impl Lowering<'_> {
         Ok(Place { buffer, dims: to.dims(shape)? })
     }
 
+    /// The operand repeated: pictures pixel by pixel, everything else in ONNX's order.
+    pub(super) fn expand(&mut self, node: &Node) -> Result<(), Kind> {
+        let shape = self.graph.shape(node.output);
+        let order = if shape.len() == 4 { Order::natural(shape) } else { Order::row_major(shape) };
+        let place = self.repeated(Self::operand(node, 0)?, shape, &order)?;
+        self.store_as(node.output, Stored { buffer: place.buffer, order });
+        Ok(())
+    }
+
     fn too_many_axes(&self, id: ValueId) -> Kind {
         Kind::Axes { shape: self.graph.shape(id).to_vec() }
     }

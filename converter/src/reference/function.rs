@@ -24,6 +24,13 @@ pub(super) fn apply(function: Function, x: f64) -> f64 {
         Function::Neg => -x,
         Function::Reciprocal => 1.0 / x,
         Function::Log => x.ln(),
+        Function::Floor => x.floor(),
+        Function::Ceil => x.ceil(),
+        Function::Round => x.round_ties_even(),
+        Function::Sign if x == 0.0 => x,
+        Function::Sign => x.signum(),
+        Function::Sin => x.sin(),
+        Function::Cos => x.cos(),
     }
 }
 

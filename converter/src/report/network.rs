@@ -109,8 +109,12 @@ fn detail(op: &Op) -> String {
         | Op::Sub
         | Op::Mul
         | Op::Div
+        | Op::Min
+        | Op::Max
+        | Op::Pow
         | Op::GlobalAveragePool
-        | Op::Reshape => vec![],
+        | Op::Reshape
+        | Op::Expand => vec![],
     };
     parts.join(" ")
 }

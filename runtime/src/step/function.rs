@@ -48,6 +48,18 @@ pub enum Function {
     Reciprocal,
     /// Natural logarithm; NaN of negative values.
     Log,
+    /// The largest whole number that is not larger.
+    Floor,
+    /// The smallest whole number that is not smaller.
+    Ceil,
+    /// The nearest whole number, of two the even one.
+    Round,
+    /// `x > 0 ? 1 : x < 0 ? -1 : x`.
+    Sign,
+    /// Sine; the angle in radians.
+    Sin,
+    /// Cosine; the angle in radians.
+    Cos,
 }
 
 impl Function {
@@ -70,6 +82,12 @@ impl Function {
             Self::Neg => "neg",
             Self::Reciprocal => "reciprocal",
             Self::Log => "log",
+            Self::Floor => "floor",
+            Self::Ceil => "ceil",
+            Self::Round => "round",
+            Self::Sign => "sign",
+            Self::Sin => "sin",
+            Self::Cos => "cos",
         }
     }
 }

@@ -2,8 +2,9 @@
 
 use super::arrange::stretched;
 use super::{ROLE, affordable, tensor};
+use crate::import::activation::bounds;
 use crate::import::arithmetic::broadcast;
-use crate::import::call::{Call, Operand};
+use crate::import::call::{Call, Operand, shape_refusal};
 use crate::import::error::Refusal;
 use crate::tensor::{Data, Tensor};
 
@@ -26,17 +27,82 @@ pub(super) fn div(call: &Call<'_>) -> Result<Tensor, Refusal> {
     binary(call, |a, b| a / b, i64::checked_div)
 }
 
+/// The result has the type of the base, whatever that of the exponent.
 pub(super) fn pow(call: &Call<'_>) -> Result<Tensor, Refusal> {
-    let exponent = |b: i64| u32::try_from(b).ok();
-    binary(call, f32::powf, |a, b| a.checked_pow(exponent(b)?))
+    let (base, exponent) = (call.operand(0, FIRST)?, call.operand(1, SECOND)?);
+    let as_floats = [as_float(base)?, as_float(exponent)?];
+    match (base.integers(FIRST), exponent.integers(SECOND)) {
+        (Ok(_), Ok(_)) => {
+            let exponent = |b: i64| u32::try_from(b).ok();
+            binary(call, f32::powf, |a, b| a.checked_pow(exponent(b)?))
+        }
+        (whole, _) => {
+            let [base, exponent] = &as_floats;
+            let powers =
+                Pairs::new(call, base, exponent)?.computed(call, f32::powf, |_, _| None)?;
+            match (whole, powers.as_f32()) {
+                (Ok(_), Some(values)) => {
+                    let values = values.iter().map(|&v| v as i64).collect();
+                    tensor(powers.shape().to_vec(), Data::I64(values))
+                }
+                _ => Ok(powers),
+            }
+        }
+    }
 }
 
 pub(super) fn min(call: &Call<'_>) -> Result<Tensor, Refusal> {
-    binary(call, f32::min, |a, b| Some(a.min(b)))
+    several(call, f32::min, |a, b| Some(a.min(b)))
 }
 
 pub(super) fn max(call: &Call<'_>) -> Result<Tensor, Refusal> {
-    binary(call, f32::max, |a, b| Some(a.max(b)))
+    several(call, f32::max, |a, b| Some(a.max(b)))
+}
+
+/// A constant with its integers as floats.
+pub(in crate::import) fn as_float(operand: &Operand) -> Result<Operand, Refusal> {
+    let Ok(values) = operand.integers(ROLE) else { return Ok(operand.clone()) };
+    let (name, _) = operand.constant(ROLE)?;
+    let floats = Data::F32(values.iter().map(|&v| v as f32).collect());
+    Ok(Operand::Constant {
+        name: format!("{name}_as_floats"),
+        tensor: tensor(operand.shape().to_vec(), floats)?,
+    })
+}
+
+/// A function of two values, from left to right through all operands.
+fn several(
+    call: &Call<'_>,
+    float: impl Fn(f32, f32) -> f32,
+    integer: impl Fn(i64, i64) -> Option<i64>,
+) -> Result<Tensor, Refusal> {
+    let operands = call.all(ROLE)?;
+    let mut result = call.operand(0, ROLE)?.clone();
+    for operand in operands.into_iter().skip(1) {
+        let tensor = Pairs::new(call, &result, operand)?.computed(call, &float, &integer)?;
+        result = Operand::Constant { name: call.output().to_owned(), tensor };
+    }
+    Ok(result.constant(ROLE)?.1.clone())
+}
+
+/// Integers within bounds; floats within theirs.
+pub(super) fn clip(call: &Call<'_>) -> Result<Tensor, Refusal> {
+    let operand = call.operand(0, ROLE)?;
+    let Ok(values) = operand.integers(ROLE) else {
+        let (lo, hi) = bounds(call)?;
+        return tensor(
+            operand.shape().to_vec(),
+            Data::F32(operand.floats(ROLE)?.iter().map(|&v| v.max(lo).min(hi)).collect()),
+        );
+    };
+    let bound = |index| match call.optional(index).map(|o| o.integers(ROLE)).transpose()? {
+        None => Ok(None),
+        Some(&[one]) => Ok(Some(one)),
+        Some(all) => Err(shape_refusal("its bound", &[all.len()], "one element")),
+    };
+    let (lo, hi) = (bound(1)?.unwrap_or(i64::MIN), bound(2)?.unwrap_or(i64::MAX));
+    let values = values.iter().map(|&v| v.max(lo).min(hi)).collect();
+    tensor(operand.shape().to_vec(), Data::I64(values))
 }
 
 pub(super) fn equal(call: &Call<'_>) -> Result<Tensor, Refusal> {
@@ -140,16 +206,7 @@ fn binary(
     float: impl Fn(f32, f32) -> f32,
     integer: impl Fn(i64, i64) -> Option<i64>,
 ) -> Result<Tensor, Refusal> {
-    let pairs = Pairs::of(call)?;
-    let data = match pairs.floats()? {
-        Some(values) => Data::F32(values.map(|(a, b)| float(a, b)).collect()),
-        None => {
-            let values = pairs.integers()?.map(|(a, b)| integer(a, b));
-            let values = values.collect::<Option<Vec<i64>>>();
-            Data::I64(values.ok_or_else(|| overflow(call))?)
-        }
-    };
-    tensor(pairs.shape, data)
+    Pairs::of(call)?.computed(call, float, integer)
 }
 
 fn comparison(
@@ -174,16 +231,31 @@ struct Pairs<'a> {
 
 impl<'a> Pairs<'a> {
     fn of(call: &'a Call<'_>) -> Result<Self, Refusal> {
-        if call.operands.len() > 2 {
-            return Err(Refusal::Unsupported {
-                found: format!("{} of more than two constants", call.node.op_type),
-                remedy: "export the model again, with two operands a node",
-            });
-        }
-        let (first, second) = (call.operand(0, FIRST)?, call.operand(1, SECOND)?);
+        Self::new(call, call.operand(0, FIRST)?, call.operand(1, SECOND)?)
+    }
+
+    fn new(call: &Call<'_>, first: &'a Operand, second: &'a Operand) -> Result<Self, Refusal> {
         let shape = broadcast(first.shape(), second.shape())?;
         affordable(call, &shape)?;
         Ok(Self { first, second, shape })
+    }
+
+    /// A function of both values, in the type of the operands.
+    fn computed(
+        self,
+        call: &Call<'_>,
+        float: impl Fn(f32, f32) -> f32,
+        integer: impl Fn(i64, i64) -> Option<i64>,
+    ) -> Result<Tensor, Refusal> {
+        let data = match self.floats()? {
+            Some(values) => Data::F32(values.map(|(a, b)| float(a, b)).collect()),
+            None => {
+                let values = self.integers()?.map(|(a, b)| integer(a, b));
+                let values = values.collect::<Option<Vec<i64>>>();
+                Data::I64(values.ok_or_else(|| overflow(call))?)
+            }
+        };
+        tensor(self.shape, data)
     }
 
     /// The values of both; `None` if the first does not hold floats.

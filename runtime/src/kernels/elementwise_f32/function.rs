@@ -29,6 +29,12 @@ pub(super) fn apply(function: Function, values: &mut [f32]) {
         Function::Neg => map(values, |x| -x),
         Function::Reciprocal => map(values, |x| 1.0 / x),
         Function::Log => map(values, libm::logf),
+        Function::Floor => map(values, libm::floorf),
+        Function::Ceil => map(values, libm::ceilf),
+        Function::Round => map(values, libm::rintf),
+        Function::Sign => map(values, sign),
+        Function::Sin => map(values, libm::sinf),
+        Function::Cos => map(values, libm::cosf),
     }
 }
 
@@ -53,6 +59,13 @@ fn unit(x: f32) -> f32 {
 #[inline(always)]
 fn above_zero(x: f32) -> f32 {
     if x < 0.0 { 0.0 } else { x }
+}
+
+/// -1, 1, or zero and NaN themselves.
+#[inline(always)]
+fn sign(x: f32) -> f32 {
+    let above = if x > 0.0 { 1.0 } else { x };
+    if x < 0.0 { -1.0 } else { above }
 }
 
 /// With `n = e^x`: `tanh(ln(1 + n)) = ((1 + n)^2 - 1) / ((1 + n)^2 + 1)`.
