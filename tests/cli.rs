@@ -12,7 +12,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::{env, fs, process};
 use unbraid_converter::npy;
 use unbraid_converter::onnx::{
-    AttributeProto, DimensionProto, GraphProto, ModelProto, ValueInfoProto,
+    AttributeProto, DimensionProto, GraphProto, ModelProto, NodeProto, ValueInfoProto,
 };
 use unbraid_runtime::model::crc32;
 
@@ -374,6 +374,80 @@ fn the_picture_is_classified_and_threads_do_not_matter() {
     });
     assert_eq!(npy::read(&outputs[0]).unwrap().shape(), [1, 10]);
     assert!(outputs.iter().all(|bytes| *bytes == outputs[0]));
+}
+
+/// Runs a file; the arguments are `--input` and `--output`.
+fn run_on(strand: &Path, inputs: &[String], outputs: &[String]) -> Output {
+    let flagged = |flag: &'static str, list: &[String]| {
+        list.iter().flat_map(|a| [flag.to_owned(), a.clone()]).collect::<Vec<_>>()
+    };
+    let head = ["run".to_owned(), strand.display().to_string(), "--json".to_owned()];
+    unbraid([&head[..], &flagged("--input", inputs), &flagged("--output", outputs)].concat())
+}
+
+#[test]
+fn of_a_batch_the_network_runs_on_each_picture() {
+    let folder = Folder::new();
+    for (name, length) in [("fixed", Some(8)), ("open", None)] {
+        let bytes = changed(|graph| {
+            let axis = input_axis(graph, 0);
+            (axis.dim_value, axis.dim_param) = (length, Some("batch".into()));
+        });
+        let (onnx, strand) = (folder.file(name, bytes), folder.path(&format!("{name}.strand")));
+        assert_code(&convert(&onnx, &strand, &[]), 0);
+        let pictures: Vec<f32> = (0..3 * 784).map(|k| (k % 89) as f32 / 40.0 - 1.0).collect();
+        let run = |name: &str, shape: &[usize], values: &[f32]| {
+            let input = folder.file(&format!("{name}.npy"), npy::write(shape, values));
+            let output = folder.path(&format!("{name}_y.npy"));
+            let [input, output_flag] = [&input, &output].map(|path| path.display().to_string());
+            let done = run_on(&strand, &[input], &[output_flag]);
+            (json(&done), npy::read(&fs::read(output).unwrap()).unwrap())
+        };
+        let (answer, together) = run("all", &[3, 1, 28, 28], &pictures);
+        assert_eq!(together.shape(), [3, 10]);
+        assert_eq!(answer["runs"].as_array().unwrap().len(), 3);
+        for (k, picture) in pictures.chunks(784).enumerate() {
+            let (answer_of_one, alone) = run("one", &[1, 1, 28, 28], picture);
+            assert_eq!(alone.as_f32().unwrap(), &together.as_f32().unwrap()[k * 10..][..10]);
+            assert_eq!(answer_of_one, answer["runs"][k]);
+        }
+    }
+}
+
+#[test]
+fn inputs_and_outputs_are_named_where_there_are_several() {
+    let folder = Folder::new();
+    let float = |name| ValueInfoProto::floats(name, &[1, 2]);
+    let graph = GraphProto {
+        name: "two".into(),
+        input: vec![float("left"), float("right")],
+        output: vec![float("sum"), float("product")],
+        node: vec![
+            NodeProto::new("Add", "add", &["left", "right"], "sum"),
+            NodeProto::new("Mul", "multiply", &["left", "right"], "product"),
+        ],
+        ..GraphProto::default()
+    };
+    let onnx = folder.file("two.onnx", ModelProto::new(graph, 8, 13).encode_to_vec());
+    let strand = folder.path("two.strand");
+    assert_code(&convert(&onnx, &strand, &[]), 0);
+    let file = |name: &str, shape: &[usize], values: &[f32]| {
+        folder.file(name, npy::write(shape, values)).display().to_string()
+    };
+    let (pair, pairs) =
+        (file("a", &[1, 2], &[3.0, 4.0]), file("b", &[2, 2], &[1.0, 2.0, 5.0, 6.0]));
+    let results = ["sum", "product"].map(|name| folder.path(name));
+    let targets = [0, 1].map(|k| format!("{}={}", ["sum", "product"][k], results[k].display()));
+    let done = run_on(&strand, &[format!("right={pairs}"), format!("left={pair}")], &targets);
+    assert_code(&done, 0);
+    let values = results.map(|path| npy::read(&fs::read(path).unwrap()).unwrap());
+    assert_eq!(values.each_ref().map(|v| v.shape().to_vec()), [[2, 2], [2, 2]]);
+    assert_eq!(values[0].as_f32().unwrap(), [4.0, 6.0, 8.0, 10.0]);
+    assert_eq!(values[1].as_f32().unwrap(), [3.0, 8.0, 15.0, 24.0]);
+    let three = file("c", &[3, 2], &[0.0; 6]);
+    let done = run_on(&strand, &[format!("right={pairs}"), format!("left={three}")], &[]);
+    assert_refused(&done, 1, &["right", "2", "3"]);
+    assert_refused(&run_on(&strand, &[pair], &[]), 2, &["--input", "left", "right"]);
 }
 
 #[test]

@@ -97,15 +97,16 @@ fn samples(args: &Args, model: &Model<'_>) -> Result<Vec<Vec<Vec<f32>>>, Failure
     }
     let ports: Vec<Port<'_>> = model.inputs().collect();
     let files = tensors::files_of("--input", &args.input, &ports)?;
-    let count = files[0].len();
-    if files.iter().any(|list| list.len() != count) {
-        return Err(Failure::usage("every input of the network takes the same number of --input"));
+    let mut values = Vec::with_capacity(ports.len());
+    for (files, port) in files.iter().zip(&ports) {
+        let read = files.iter().map(|file| tensors::read(file, port, args.resize.into()));
+        values.push(read.collect::<Result<Vec<_>, _>>()?.concat());
     }
-    let read = |(list, port): (&Vec<PathBuf>, _), k: usize| {
-        tensors::read(&list[k], port, args.resize.into())
-    };
-    let sample = |k| files.iter().zip(&ports).map(|pair| read(pair, k)).collect();
-    (0..count).map(sample).collect()
+    let count = values[0].len();
+    if values.iter().any(|list| list.len() != count) {
+        return Err(Failure::usage("every input of the network takes as many values by --input"));
+    }
+    Ok((0..count).map(|k| values.iter().map(|list| list[k].clone()).collect()).collect())
 }
 
 /// The model in f64, on inputs as the file takes them.

@@ -1,4 +1,4 @@
-//! `unbraid run`: one inference on a picture or tensor.
+//! `unbraid run`: an inference on each picture or tensor.
 
 use super::failure::{During, Failure};
 use super::strand::{Machine, Strand};
@@ -19,12 +19,13 @@ pub(crate) struct Args {
     /// The file to run.
     #[arg(value_name = "FILE.strand")]
     file: PathBuf,
-    /// What goes in: a .npy in the axis order and shape of the ONNX input, or a PNG or JPEG; with
-    /// NAME= in front where the network has several inputs.
+    /// What goes in: a .npy in the axis order and shape of the ONNX input (several of that shape along
+    /// axis 0 go in one after the other), or a PNG or JPEG; with NAME= in front where the network
+    /// has several inputs.
     #[arg(long, value_name = "X.npy|IMAGE", required = true)]
     input: Vec<String>,
-    /// Where a result goes, as .npy in the axis order and shape of the ONNX output; with NAME= in
-    /// front where the network has several outputs.
+    /// Where a result goes, as .npy in the axis order and shape of the ONNX output (those of several
+    /// inputs along axis 0); with NAME= in front where the network has several outputs.
     #[arg(long, value_name = "[NAME=]Y.npy")]
     output: Vec<String>,
     /// How a picture of another size is brought to the size of the input.
@@ -44,7 +45,7 @@ pub(crate) struct Args {
     json: bool,
 }
 
-/// Runs the network once.
+/// Runs the network on each of the inputs.
 pub(crate) fn run(args: &Args) -> Result<String, Failure> {
     let mut strand = Strand::open(&args.file)?;
     let model = strand.model()?;
@@ -59,19 +60,58 @@ pub(crate) fn run(args: &Args) -> Result<String, Failure> {
 
     let mut machine = Machine::new(args.threads, Cpu::detect())?;
     let mut session = machine.session(&model)?;
-    tensors::feed(&mut session, &values);
-    session.run();
-    let result = |index| session.output(index).unwrap_or_default().to_vec();
-    let results: Vec<Vec<f32>> = (0..outputs.len()).map(result).collect();
+    let mut runs: Vec<Vec<Vec<f32>>> = Vec::new();
+    for run in 0..runs_of(&values, &inputs)? {
+        let sample: Vec<&[f32]> = values.iter().map(|v| &v[run % v.len()][..]).collect();
+        tensors::feed(&mut session, &sample);
+        session.run();
+        let result = |index| session.output(index).unwrap_or_default().to_vec();
+        runs.push((0..outputs.len()).map(result).collect());
+    }
 
-    for ((paths, port), values) in targets.iter().zip(&outputs).zip(&results) {
+    for (index, (paths, port)) in targets.iter().zip(&outputs).enumerate() {
+        let results: Vec<&[f32]> = runs.iter().map(|run| &run[index][..]).collect();
         for path in paths {
-            tensors::save(path, port, values)?;
+            tensors::save(path, port, &results)?;
         }
     }
-    let top = best(args.top, &outputs[0], &results[0])?;
-    let answer = Answer { outputs: &outputs, results: &results, top, labels };
-    Ok(if args.json { format!("{:#}\n", answer.json()) } else { answer.text() })
+    let mut answers = Vec::with_capacity(runs.len());
+    for results in &runs {
+        let top = best(args.top, &outputs[0], &results[0])?;
+        answers.push(Answer { outputs: &outputs, results, top, labels: &labels });
+    }
+    Ok(if args.json { format!("{:#}\n", json_of(&answers)) } else { text_of(&answers) })
+}
+
+/// How often the network runs: once for each value of its inputs, of which an input may have one.
+fn runs_of(values: &[Vec<Vec<f32>>], ports: &[Port<'_>]) -> Result<usize, Failure> {
+    let runs = values.iter().map(Vec::len).max().unwrap_or(1);
+    match values.iter().position(|one| one.len() != 1 && one.len() != runs) {
+        None => Ok(runs),
+        Some(at) => {
+            let (name, found) = (ports[at].name, values[at].len());
+            Err(Failure::new(format!("input `{name}` has {found} values, another has {runs}"))
+                .help("give each input as many values, or one for all"))
+        }
+    }
+}
+
+/// One answer as it is, several as a list.
+fn json_of(answers: &[Answer<'_>]) -> Value {
+    match answers {
+        [one] => one.json(),
+        several => json!({ "runs": several.iter().map(Answer::json).collect::<Vec<_>>() }),
+    }
+}
+
+fn text_of(answers: &[Answer<'_>]) -> String {
+    match answers {
+        [one] => one.text(),
+        several => {
+            let numbered = several.iter().enumerate();
+            numbered.map(|(k, answer)| format!("run {k}\n{}\n", answer.text())).collect()
+        }
+    }
 }
 
 fn labels(path: &Path) -> Result<Vec<String>, Failure> {
@@ -104,7 +144,7 @@ struct Answer<'a> {
     outputs: &'a [Port<'a>],
     results: &'a [Vec<f32>],
     top: Vec<(usize, f32)>,
-    labels: Vec<String>,
+    labels: &'a [String],
 }
 
 impl Answer<'_> {

@@ -85,34 +85,56 @@ pub(crate) fn one_each<'f>(
     files.iter().zip(ports).map(one).collect()
 }
 
-/// The values of `path` as `port` takes them: NHWC.
+/// The values of `path` as `port` takes them, NHWC, once for each run of the network.
 ///
-/// A `.npy` has the axis order and shape of the ONNX input; anything else is a picture.
-pub(crate) fn read(path: &Path, port: &Port<'_>, resize: Resize) -> Result<Vec<f32>, Failure> {
+/// A `.npy` has the axis order and shape of the ONNX input, or holds several of that shape along
+/// axis 0; anything else is a picture.
+pub(crate) fn read(path: &Path, port: &Port<'_>, resize: Resize) -> Result<Vec<Vec<f32>>, Failure> {
     let bytes = fs::read(path).during("read", path)?;
     let is_npy = path.extension().is_some_and(|end| end.eq_ignore_ascii_case("npy"));
     if !is_npy && !bytes.starts_with(npy::MAGIC) {
         let values = picture::decode(&bytes, port.operand.dims, resize);
-        return values.during("use the picture", path);
+        return Ok(vec![values.during("use the picture", path)?]);
     }
     let tensor = npy::read(&bytes).during("read", path)?;
     let wanted: Vec<usize> = port.axes().iter().map(|&axis| axis as usize).collect();
-    if tensor.shape() != wanted {
+    let Some(runs) = runs_of(tensor.shape(), &wanted) else {
         let found = tensor.shape();
         return Err(Failure::new(format!(
-            "{} has shape {found:?}, input `{}` takes {wanted:?}",
+            "{} has shape {found:?}, input `{}` takes {wanted:?}, or several along axis 0",
             path.display(),
             port.name
         ))
         .help("the axis order is that of the ONNX input; numpy.reshape and numpy.transpose help"));
-    }
-    Ok(to_nhwc(tensor.as_f32().unwrap_or_default(), port))
+    };
+    let values = tensor.as_f32().unwrap_or_default();
+    Ok(values.chunks_exact(values.len() / runs).map(|one| to_nhwc(one, port)).collect())
 }
 
-/// Writes the NHWC values of `port` to `path` in ONNX's shape and axis order.
-pub(crate) fn save(path: &Path, port: &Port<'_>, values: &[f32]) -> Result<(), Failure> {
+/// How many values of the shape `one` a tensor holds along its axis 0.
+fn runs_of(found: &[usize], one: &[usize]) -> Option<usize> {
+    let (&runs, item) = found.split_first()?;
+    let batched = one.len() > 1 && one.first() == Some(&1) && item == &one[1..];
+    match found == one {
+        true => Some(1),
+        false => (runs > 0 && (batched || item == one)).then_some(runs),
+    }
+}
+
+/// The shape of results of several runs, one behind the other along axis 0.
+fn stacked(one: &[usize], runs: usize) -> Vec<usize> {
+    match one {
+        _ if runs == 1 => one.to_vec(),
+        [1, item @ ..] if !item.is_empty() => [&[runs], item].concat(),
+        _ => [&[runs], one].concat(),
+    }
+}
+
+/// Writes what `port` holds after each run, NHWC, to `path` in ONNX's shape and axis order.
+pub(crate) fn save(path: &Path, port: &Port<'_>, runs: &[&[f32]]) -> Result<(), Failure> {
     let shape: Vec<usize> = port.axes().iter().map(|&axis| axis as usize).collect();
-    let bytes = npy::write(&shape, &to_onnx(values, port));
+    let values: Vec<f32> = runs.iter().flat_map(|values| to_onnx(values, port)).collect();
+    let bytes = npy::write(&stacked(&shape, runs.len()), &values);
     Ok(write::save(path, &bytes)?)
 }
 
@@ -160,8 +182,8 @@ pub(crate) fn random(model: &Model<'_>, seed: u64) -> Vec<Vec<f32>> {
 }
 
 /// Copies `inputs` (NHWC, one each, of the right length) to where `session` reads them.
-pub(crate) fn feed(session: &mut Session<'_>, inputs: &[Vec<f32>]) {
-    for (index, values) in inputs.iter().enumerate() {
+pub(crate) fn feed(session: &mut Session<'_>, inputs: &[impl AsRef<[f32]>]) {
+    for (index, values) in inputs.iter().map(AsRef::as_ref).enumerate() {
         session.input_mut(index).expect("as many inputs as the model has").copy_from_slice(values);
     }
 }
@@ -190,6 +212,21 @@ mod tests {
         let matrix = port("x", &[2, 3], dims);
         assert_eq!(to_nhwc(&nchw, &matrix), nchw);
         assert_eq!(to_onnx(&nchw, &matrix), nchw);
+    }
+
+    #[test]
+    fn several_values_lie_along_axis_0() {
+        assert_eq!(runs_of(&[1, 3, 2, 2], &[1, 3, 2, 2]), Some(1));
+        assert_eq!(runs_of(&[5, 3, 2, 2], &[1, 3, 2, 2]), Some(5));
+        assert_eq!(runs_of(&[5, 1, 3, 2, 2], &[1, 3, 2, 2]), Some(5));
+        assert_eq!(runs_of(&[5, 7], &[7]), Some(5));
+        for wrong in [&[0, 3, 2, 2][..], &[3, 2, 2], &[5, 3, 2, 1], &[]] {
+            assert_eq!(runs_of(wrong, &[1, 3, 2, 2]), None, "{wrong:?}");
+        }
+        assert_eq!(stacked(&[1, 10], 1), [1, 10]);
+        assert_eq!(stacked(&[1, 10], 4), [4, 10]);
+        assert_eq!(stacked(&[10], 4), [4, 10]);
+        assert_eq!(stacked(&[2, 10], 4), [4, 2, 10]);
     }
 
     #[test]
