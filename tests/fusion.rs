@@ -374,6 +374,26 @@ fn identities_disappear_and_names_of_outputs_stay() {
 }
 
 #[test]
+fn what_is_computed_twice_is_computed_once() {
+    let (mut net, x) = Builder::new(29, 3, [8, 8]);
+    let pools = [(); 2].map(|()| net.average(x, square(3, 2, 1), true));
+    let [a, b] = pools.map(|pool| {
+        let y = net.relu(pool);
+        net.node(Op::MaxPool(square(2, 2, 0)), vec![y], &[1, 3, 2, 2])
+    });
+    let other = net.node(Op::MaxPool(square(2, 2, 0)), vec![x], &[1, 3, 4, 4]);
+    let other = net.node(Op::MaxPool(square(2, 2, 0)), vec![other], &[1, 3, 2, 2]);
+    let product = net.node(Op::Mul, vec![a, b], &[1, 3, 2, 2]);
+    let last = net.node(Op::Mul, vec![product, other], &[1, 3, 2, 2]);
+    let graph = net.finish(&[last, a, b]);
+    // Both results are outputs, which keep nodes of their own; what leads to them is computed once.
+    let ops = ops(&fused(&graph, FuseMode::Free).graph);
+    assert_eq!(ops.iter().filter(|op| *op == "AveragePool").count(), 1, "{ops:?}");
+    assert_eq!(ops.iter().filter(|op| *op == "Relu").count(), 1, "{ops:?}");
+    assert_eq!(ops.iter().filter(|op| *op == "MaxPool").count(), 4, "{ops:?}");
+}
+
+#[test]
 fn a_long_linear_chain_becomes_one_node() {
     let (mut net, x) = Builder::new(26, 4, [8, 8]);
     let y = net.conv(x, Layer::of(4, 3, 1, 1));

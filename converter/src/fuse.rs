@@ -19,6 +19,7 @@ mod node_map;
 mod patch_map;
 mod region_map;
 mod regroup;
+mod renaming;
 mod rounded;
 mod simplify;
 mod wrap;
@@ -221,6 +222,7 @@ pub enum Reason {
 pub fn fuse(mut graph: Graph, mode: FuseMode, progress: &mut dyn FnMut(Progress<'_>)) -> Fused {
     simplify::drop_unread(&mut graph);
     simplify::drop_identities(&mut graph);
+    renaming::merge_equal_nodes(&mut graph);
     simplify::reshape_by_transposing(&mut graph);
     simplify::drop_round_trips(&mut graph);
     simplify::merge_pads_into_pools(&mut graph);

@@ -7,7 +7,8 @@
 //! did not become part of a convolution.
 
 use super::node_map::Role;
-use super::simplify::{drop_unread, replace_operand, replace_reads};
+use super::renaming::Renaming;
+use super::simplify::{drop_unread, replace_operand};
 use crate::graph::{Graph, Node, Op, PadMode, ValueId};
 use std::collections::{HashMap, HashSet};
 
@@ -39,14 +40,16 @@ pub(super) fn read_centres(graph: &mut Graph) {
 /// Lets whatever still reads the centre of a padded picture read the picture.
 pub(super) fn undo_centres(graph: &mut Graph) {
     let producers = graph.producers();
+    let mut renaming = Renaming::new(graph);
     for index in 0..graph.nodes.len() {
         let output = graph.nodes[index].output;
         if let Some(picture) = centre_of(graph, &producers, index)
             && !graph.outputs.contains(&output)
         {
-            replace_reads(graph, output, picture);
+            renaming.rename(output, picture);
         }
     }
+    renaming.apply(graph);
     drop_unread(graph);
 }
 

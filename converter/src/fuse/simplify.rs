@@ -3,6 +3,7 @@
 
 use super::form::Form;
 use super::node_map::{Role, form_of};
+use super::renaming::Renaming;
 use crate::graph::{Activation, Graph, Node, Op, Pad, PadMode, ValueId};
 use std::collections::{HashMap, HashSet};
 
@@ -10,30 +11,26 @@ use std::collections::{HashMap, HashSet};
 /// between an input and an output of the graph stays, because both have a name to keep.
 pub(super) fn drop_identities(graph: &mut Graph) {
     let identity = Op::Activation(Activation::None);
+    let producers = graph.producers();
+    let mut renaming = Renaming::new(graph);
     for index in 0..graph.nodes.len() {
         if graph.nodes[index].op != identity {
             continue;
         }
-        let (from, to) = (graph.nodes[index].inputs[0], graph.nodes[index].output);
+        let (from, to) = (renaming.of(graph.nodes[index].inputs[0]), graph.nodes[index].output);
         if !graph.outputs.contains(&to) {
-            replace_reads(graph, to, from);
+            renaming.rename(to, from);
             continue;
         }
-        let producer = graph.nodes.iter().position(|node| node.output == from);
-        if let Some(producer) = producer.filter(|_| !graph.outputs.contains(&from)) {
+        if let Some(producer) = producers[from.index()].filter(|_| !graph.outputs.contains(&from)) {
             graph.nodes[producer].output = to;
-            replace_reads(graph, from, to);
-            // Now the identity reads itself: it goes with what nobody needs.
+            renaming.rename(from, to);
+            // Now nobody reads the identity: it goes with what nobody needs.
             graph.nodes[index].output = from;
         }
     }
+    renaming.apply(graph);
     drop_unread(graph);
-}
-
-/// Lets every node that reads one value read another.
-pub(super) fn replace_reads(graph: &mut Graph, old: ValueId, new: ValueId) {
-    let inputs = graph.nodes.iter_mut().flat_map(|node| &mut node.inputs);
-    inputs.filter(|input| **input == old).for_each(|input| *input = new);
 }
 
 /// A zero padding before an average pool without padding of its own becomes the pool's padding:
@@ -64,29 +61,39 @@ pub(super) fn merge_pads_into_pools(graph: &mut Graph) {
 /// dense layer that reads it: the average of `s * x + t` is `s` times that of `x`, plus `t`, if no
 /// padding is counted.
 pub(super) fn move_scales_behind_averages(graph: &mut Graph) {
-    while let Some((scale, average, source)) = scale_before_average(graph) {
-        let between = graph.nodes[scale].output;
-        let output = std::mem::replace(&mut graph.nodes[average].output, between);
-        graph.nodes[scale].output = output;
-        replace_operand(&mut graph.nodes[scale], source, between);
-        replace_operand(&mut graph.nodes[average], between, source);
-        graph.values[between.index()].shape = graph.shape(output).to_vec();
-        graph.nodes.swap(scale, average);
+    loop {
+        let found = scales_before_averages(graph);
+        for &(scale, average, source) in &found {
+            let between = graph.nodes[scale].output;
+            let output = std::mem::replace(&mut graph.nodes[average].output, between);
+            graph.nodes[scale].output = output;
+            replace_operand(&mut graph.nodes[scale], source, between);
+            replace_operand(&mut graph.nodes[average], between, source);
+            graph.values[between.index()].shape = graph.shape(output).to_vec();
+            graph.nodes.swap(scale, average);
+        }
+        if found.is_empty() {
+            return;
+        }
     }
 }
 
-/// A scale, the average that alone reads it and leads to a dense layer, and what is scaled.
-fn scale_before_average(graph: &Graph) -> Option<(usize, usize, ValueId)> {
+/// Scales, the average that alone reads each and leads to a dense layer, and what is scaled. No node
+/// is part of two.
+fn scales_before_averages(graph: &Graph) -> Vec<(usize, usize, ValueId)> {
     let (producers, consumers) = (graph.producers(), graph.consumers());
-    graph.nodes.iter().enumerate().find_map(|(average, node)| {
+    let mut taken = HashSet::new();
+    let found = graph.nodes.iter().enumerate().filter_map(|(average, node)| {
         let operand = node.inputs[0];
         let alone = consumers[operand.index()].len() == 1 && !graph.outputs.contains(&operand);
         if !alone || !averages(&node.op) || !leads_to_dense(graph, &consumers, node.output) {
             return None;
         }
         let scale = producers[operand.index()]?;
-        Some((scale, average, scaled_operand(graph, &graph.nodes[scale])?))
-    })
+        let source = scaled_operand(graph, &graph.nodes[scale])?;
+        (taken.insert(scale) && taken.insert(average)).then_some((scale, average, source))
+    });
+    found.collect()
 }
 
 /// Whether an operation gives averages of pixels of one channel, padding not counted.

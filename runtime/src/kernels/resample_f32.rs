@@ -1,4 +1,4 @@
-//! Contract of the f32 resampling kernels ([`Resample`]).
+//! Contract of the f32 resampling kernels ([`Resample`](crate::step::Resample)).
 //!
 //! First the rows of a run are summed, tap by tap, then the columns; taps of weight 0 are left out. No
 //! fused multiply-add: all kernels give the same bits.
