@@ -7,8 +7,8 @@ use unbraid_runtime::model::section::SectionKind;
 use unbraid_runtime::model::{Model, crc32};
 use unbraid_runtime::span::Span;
 use unbraid_runtime::step::{
-    Activation, Binary, Border, Conv, Function, Layout, Linear, Normalise, Op, Operand, PadMode,
-    Reduction, Resample, Source, Step, Taps,
+    Activation, Binary, Border, Conv, Function, Layout, Linear, MatMul, Normalise, Op, Operand,
+    PadMode, Reduction, Resample, Source, Step, Taps,
 };
 use unbraid_runtime::{FormatError, PortFault, Region, Role, SectionFault, StepFault, arena_len};
 use unbraid_tests::steps::{add, view};
@@ -399,6 +399,27 @@ fn what_is_added_to_a_variance_is_a_number_from_0_on() {
     for bad in [-1e-5, f32::NAN, f32::INFINITY] {
         assert_eq!(fault(bad), Some(StepFault::Function), "{bad}");
     }
+}
+
+#[test]
+fn factors_of_products_fit_each_other() {
+    let (input, output) = (Dims { h: 2, w: 2, c: 3 }, Dims { h: 2, w: 2, c: 4 });
+    let fault = |h: u32, w: u32, c: u32, transposed| {
+        let span = Span { offset: 0, len: h * w * c * 4 };
+        let other = Source::Weights { span, dims: Dims { h, w, c } };
+        step_fault(input, output, Op::MatMul(MatMul { other, transposed }))
+    };
+    // These files have no scratch for the panel; all else fits.
+    let fits = Some(StepFault::Scratch { needed: 3 * 16 * 4 });
+    for (h, transposed) in [(1, false), (2, false), (1, true), (2, true)] {
+        let (w, c) = if transposed { (4, 3) } else { (3, 4) };
+        assert_eq!(fault(h, w, c, transposed), fits);
+        assert_eq!(fault(h, w, c, !transposed), Some(StepFault::Factors));
+    }
+    assert_eq!(fault(3, 3, 4, false), Some(StepFault::Factors));
+    let role = Role::Other;
+    assert_eq!(fault(0, 3, 4, false), Some(StepFault::Empty { role }));
+    assert_eq!(fault(16, 3, 4, false), Some(StepFault::OutOfBounds { role }));
 }
 
 #[test]

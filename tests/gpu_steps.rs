@@ -7,8 +7,8 @@ use unbraid_runtime::dims::{Dims, Hw, Pad, Window};
 use unbraid_runtime::kernels::conv_f32::scratch_len;
 use unbraid_runtime::span::Span;
 use unbraid_runtime::step::{
-    Activation, Binary, Border, Conv, Function, Layout, Linear, Normalise, Op, PadMode, Reduction,
-    Resample, Source, Step, Taps, View,
+    Activation, Binary, Border, Conv, Function, Layout, Linear, MatMul, Normalise, Op, PadMode,
+    Reduction, Resample, Source, Step, Taps, View,
 };
 use unbraid_tests::conv_cases::{ACTIVATIONS, ConvCase, ConvOperands, Random};
 use unbraid_tests::gpu::assert_gpu_equals_portable;
@@ -431,6 +431,33 @@ fn reductions_and_normalisations_along_any_axes_equal_portable() {
         cases.push(Case { name: "product".into(), input, output, op });
         cases
     });
+}
+
+#[test]
+fn products_of_matrices_equal_portable() {
+    let mut strand = StrandBuilder::new();
+    strand.scratch = 19 * 16 * 4;
+    let x = strand.input("x", Dims { h: 3, w: 5, c: 19 });
+    let output = Dims { h: 3, w: 5, c: 18 };
+    let factors: Vec<_> = [(1, false), (3, false), (1, true), (3, true)]
+        .into_iter()
+        .map(|(h, transposed)| {
+            let dims = if transposed { Dims { h, w: 18, c: 19 } } else { Dims { h, w: 19, c: 18 } };
+            (strand.input(&format!("{h} {transposed}"), dims), transposed)
+        })
+        .collect();
+    let mut products = Vec::new();
+    for (factor, transposed) in factors {
+        let values = Random(5).vec(factor.dims.elements().unwrap());
+        let span = strand.weights(&values);
+        for other in [Source::Arena(factor), Source::Weights { span, dims: factor.dims }] {
+            products.push(strand.step(x, output, Op::MatMul(MatMul { other, transposed })));
+        }
+    }
+    for (product, index) in products.into_iter().zip(0..) {
+        strand.output(&format!("product {index}"), product);
+    }
+    assert_gpu_equals_portable(&strand);
 }
 
 #[test]

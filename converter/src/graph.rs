@@ -169,6 +169,9 @@ pub enum Op {
         /// Set by fusion.
         activation: Activation,
     },
+    /// `[A,M,K]` and `[B,K,N]` to `[max(A,B),M,N]`: as many products of matrices; A and B are equal, or one
+    /// of them is 1 and its matrix a factor of all.
+    MatMul,
     /// Same values, row-major, under the output's shape (Reshape, Flatten, Squeeze, Unsqueeze).
     Reshape,
     /// Axes of length 1 repeated until they have the output's lengths; both have as many axes.
@@ -234,6 +237,7 @@ impl Op {
             Self::AveragePool { .. } => "AveragePool",
             Self::GlobalAveragePool => "GlobalAveragePool",
             Self::Linear { .. } => "Gemm",
+            Self::MatMul => "MatMul",
             Self::Reshape => "Reshape",
             Self::Expand => "Expand",
             Self::Transpose { .. } => "Transpose",

@@ -35,6 +35,7 @@ mod normalise;
 mod order;
 mod pad;
 mod pool;
+mod product;
 mod reduce;
 mod resize;
 mod session;
@@ -116,7 +117,7 @@ const OPERATORS: &[(&str, ImportFn)] = &[
     ("InstanceNormalization", normalise::instance),
     ("LeakyRelu", activation::leaky_relu),
     ("Log", |call, builder| function::of(call, builder, Function::Log)),
-    ("MatMul", dense::matmul),
+    ("MatMul", product::matmul),
     ("Max", arithmetic::max),
     ("MaxPool", pool::max_pool),
     ("Mean", arithmetic::mean),

@@ -17,6 +17,7 @@ mod dense;
 mod error;
 pub mod facts;
 mod lower;
+mod matmul;
 mod order;
 mod pack;
 mod pad;

@@ -9,6 +9,7 @@ mod array;
 mod conv;
 mod function;
 mod pool;
+mod product;
 mod reduce;
 
 pub use array::Array;
@@ -232,6 +233,7 @@ impl Operands<'_> {
             }
             Op::GlobalAveragePool => self.global_average(),
             Op::Linear { activation } => Ok(activated(self.linear()?, activation)),
+            Op::MatMul => self.matmul(),
             Op::Reshape => self.reshape(),
             Op::Transpose { .. }
             | Op::Expand
@@ -375,6 +377,13 @@ impl Operands<'_> {
             y[from..].iter_mut().zip(bias).for_each(|(y, b)| *y += b);
         }
         Ok(Array::new(vec![rows, o], y).expect("one value a row and output"))
+    }
+
+    fn matmul(&self) -> Result<Array, ReferenceError> {
+        let (a, b) = (self.get(0)?, self.get(1)?);
+        product::matrices(&a, &b).ok_or_else(|| {
+            self.error(format!("{:?} and {:?} are no matrices that fit", a.shape, b.shape))
+        })
     }
 
     /// Shape of the result as the graph has it, but with as many rows on axis 0 as operand 0 has.

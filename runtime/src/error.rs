@@ -380,6 +380,7 @@ impl fmt::Display for StepFault {
             Self::Broadcast => {
                 f.write_str("an axis of the second operand has neither the input's length nor 1")
             }
+            Self::Factors => f.write_str("the factors of the product do not fit each other"),
             Self::Box => f.write_str("the box to copy into ends outside the output"),
             Self::View => f.write_str(
                 "the view reads outside its input, or has not as many values as the output",

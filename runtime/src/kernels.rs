@@ -14,6 +14,7 @@ pub mod copy_f32;
 pub mod depthwise_f32;
 pub mod elementwise_f32;
 pub mod linear_f32;
+pub mod matmul_f32;
 pub mod normalise_f32;
 pub mod pool_f32;
 pub mod reduce_f32;
@@ -26,6 +27,7 @@ use conv_f32::ConvF32;
 use depthwise_f32::DepthwiseF32;
 use elementwise_f32::ElementwiseF32;
 use linear_f32::LinearF32;
+use matmul_f32::MatMulF32;
 use normalise_f32::NormaliseF32;
 use pool_f32::PoolF32;
 use reduce_f32::ReduceF32;
@@ -43,6 +45,7 @@ pub struct Kernels {
     pub(crate) resample_f32: &'static Kernel<ResampleF32>,
     pub(crate) reduce_f32: &'static Kernel<ReduceF32>,
     pub(crate) normalise_f32: &'static Kernel<NormaliseF32>,
+    pub(crate) matmul_f32: &'static Kernel<MatMulF32>,
 }
 
 impl Kernels {
@@ -61,6 +64,7 @@ impl Kernels {
             resample_f32: select(cpu),
             reduce_f32: select(cpu),
             normalise_f32: select(cpu),
+            matmul_f32: select(cpu),
         }
     }
 
@@ -92,6 +96,7 @@ impl Kernels {
             Op::Resample(_) => self.resample_f32.name,
             Op::Reduce(_) => self.reduce_f32.name,
             Op::Normalise(_) => self.normalise_f32.name,
+            Op::MatMul(_) => self.matmul_f32.name,
         }
     }
 }

@@ -308,17 +308,20 @@ fn params(step: &Step) -> u64 {
         Op::ScaleShift { activation, .. } => {
             (Some(u64::from(input.c)), c.saturating_add(slopes(activation)))
         }
-        Op::Binary { other, activation, .. } => {
-            let constant = match other {
-                Source::Weights { dims, .. } => dims.elements().and_then(|n| u64::try_from(n).ok()),
-                Source::Arena(_) => None,
-            };
-            (constant, slopes(activation))
-        }
+        Op::Binary { other, activation, .. } => (constants(other), slopes(activation)),
+        Op::MatMul(matmul) => (constants(&matmul.other), 0),
         Op::Activate(activation) => (None, slopes(activation)),
         _ => (None, 0),
     };
     weights.unwrap_or(0).saturating_add(vectors)
+}
+
+/// Number of values of a second operand, if it is constant.
+fn constants(other: &Source) -> Option<u64> {
+    match other {
+        Source::Weights { dims, .. } => dims.elements().and_then(|n| u64::try_from(n).ok()),
+        Source::Arena(_) => None,
+    }
 }
 
 /// Decodes the steps of a plan one at a time.

@@ -5,6 +5,7 @@
 
 mod binary;
 mod function;
+mod matmul;
 mod reduce;
 mod resample;
 mod view;
@@ -13,6 +14,7 @@ use crate::dims::{Dims, Pad, Window};
 use crate::span::Span;
 pub use binary::{Binary, Source};
 pub use function::Function;
+pub use matmul::MatMul;
 pub use reduce::{Normalise, Reduction};
 pub use resample::{Resample, Taps};
 use serde::{Deserialize, Serialize};
@@ -207,6 +209,8 @@ pub enum Op {
     Reduce(Reduction),
     /// Mean 0 and variance 1 along some axes.
     Normalise(Normalise),
+    /// Products of matrices.
+    MatMul(MatMul),
 }
 
 /// What padding holds. Reflected and wrapped rows and columns are taken from the picture.
@@ -269,6 +273,7 @@ impl Op {
             Self::Resample(_) => "resample",
             Self::Reduce(function) => function.name(),
             Self::Normalise(_) => "normalise",
+            Self::MatMul(_) => "matmul",
         }
     }
 }

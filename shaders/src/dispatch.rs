@@ -3,8 +3,8 @@
 use crate::adapter::check;
 use crate::error::{GpuError, Place};
 use crate::params::{
-    activation, binary, border, dims, elements, function, matrix, other, pad_mode, part, reduction,
-    view, window,
+    activation, binary, border, dims, elements, factor, function, matrix, other, pad_mode, part,
+    reduction, view, window,
 };
 use crate::shader::{Shader, Variant};
 use unbraid_runtime::dims::Dims;
@@ -163,6 +163,11 @@ fn work(step: &Step) -> Work {
             params: [&dims(input)[..], &dims(output), &[rows.count, columns.count]].concat(),
             operands: Operands { weights: rows.table, bias: columns.table, ..Operands::default() },
         },
+        Op::MatMul(matmul) => Work {
+            extent: Extent::rows(count(output)),
+            params: [&dims(input)[..], &dims(output), &factor(matmul)].concat(),
+            operands: second(&matmul.other),
+        },
         Op::Reduce(function) => {
             let params: [&[u32]; 3] = [&dims(input), &dims(output), &[reduction(*function)]];
             alone(Extent::rows(count(output)), &params)
@@ -253,14 +258,19 @@ fn elementwise(output: Dims, after: Activation, operands: Operands) -> Work {
     }
 }
 
-fn pair(output: Dims, function: [u32; 2], second: &Source, after: Activation) -> Work {
-    let operands = match second {
-        Source::Arena(map) => Operands { other: Some(*map), ..slopes(after) },
-        Source::Weights { span, .. } => Operands { weights: *span, ..slopes(after) },
-    };
+/// A second operand, computed or in the weights.
+fn second(source: &Source) -> Operands {
+    match source {
+        Source::Arena(map) => Operands { other: Some(*map), ..Operands::default() },
+        Source::Weights { span, .. } => Operands { weights: *span, ..Operands::default() },
+    }
+}
+
+fn pair(output: Dims, function: [u32; 2], from: &Source, after: Activation) -> Work {
+    let operands = Operands { slopes: slopes(after).slopes, ..second(from) };
     Work {
         extent: Extent::rows(count(output)),
-        params: [&elements(output)[..], &[output.w], &function, &other(second), &activation(after)]
+        params: [&elements(output)[..], &[output.w], &function, &other(from), &activation(after)]
             .concat(),
         operands,
     }

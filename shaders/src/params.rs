@@ -6,7 +6,7 @@
 
 use unbraid_runtime::dims::{Dims, Window};
 use unbraid_runtime::step::{
-    Activation, Binary, Border, Function, Normalise, PadMode, Reduction, Source, View,
+    Activation, Binary, Border, Function, MatMul, Normalise, PadMode, Reduction, Source, View,
 };
 
 /// Workgroups along the first axis of the dispatch grid: the first word of every block.
@@ -105,6 +105,16 @@ pub(crate) fn other(source: &Source) -> [u32; 3] {
     let Dims { h, w, c } = source.dims();
     let stride = |len: u32, stride: u32| if len == 1 { 0 } else { stride };
     [stride(h, w * c), stride(w, c), stride(c, 1)]
+}
+
+/// Values between matrices, rows and columns of the second factor of a product.
+pub(crate) const FACTOR: [&str; 3] = ["other_matrix", "other_depth", "other_column"];
+
+/// Values of [`FACTOR`].
+pub(crate) fn factor(matmul: &MatMul) -> [u32; 3] {
+    let Dims { h, w, c } = matmul.other.dims();
+    let matrix = if h == 1 { 0 } else { w * c };
+    if matmul.transposed { [matrix, 1, c] } else { [matrix, c, 1] }
 }
 
 /// A function of one value.

@@ -1,10 +1,10 @@
 //! [`SHADERS`]: the one list of compute kernels. A new shader is one file and one row.
 
 use crate::params::{
-    ACTIVATION, BINARY, BORDER, ELEMENTS, FUNCTION, GRID, INPUT, MATRIX, OTHER, OUTPUT, PAD_MODE,
-    PART, VIEW, WINDOW,
+    ACTIVATION, BINARY, BORDER, ELEMENTS, FACTOR, FUNCTION, GRID, INPUT, MATRIX, OTHER, OUTPUT,
+    PAD_MODE, PART, VIEW, WINDOW,
 };
-use unbraid_runtime::step::{Op, Source};
+use unbraid_runtime::step::{MatMul, Op, Source};
 
 /// What a shader binds, numbered as in every WGSL file (`@group(0)`).
 ///
@@ -77,6 +77,8 @@ impl Shader {
             Op::Apply(_) => "apply",
             Op::Binary { other: Source::Arena(_), .. } => "binary",
             Op::Binary { other: Source::Weights { .. }, .. } => "binary_weights",
+            Op::MatMul(MatMul { other: Source::Arena(_), .. }) => "matmul",
+            Op::MatMul(MatMul { other: Source::Weights { .. }, .. }) => "matmul_weights",
             Op::Reduce(_) => "reduce",
             op => op.name(),
         };
@@ -252,5 +254,19 @@ pub const SHADERS: &[Shader] = &[
         &[Params, Input, Output],
         &[&GRID, &INPUT, &PART],
         &[as_written([64, 1, 1], [1, 1])],
+    ),
+    row(
+        "matmul",
+        wgsl!("matmul.wgsl"),
+        &[Params, Input, Output, Other],
+        &[&GRID, &INPUT, &OUTPUT, &FACTOR],
+        LANES,
+    ),
+    row(
+        "matmul_weights",
+        wgsl!("matmul.wgsl"),
+        &[Params, Input, Output, Weights],
+        &[&GRID, &INPUT, &OUTPUT, &FACTOR],
+        LANES,
     ),
 ];

@@ -170,6 +170,19 @@ impl Builder {
     }
 }
 
+impl Builder {
+    /// A partial result as the call's result; if it was made last, its node takes on the call's names.
+    pub(super) fn result(&mut self, call: &Call<'_>, id: ValueId, shape: Vec<usize>) -> Operand {
+        let Graph { nodes, values, .. } = &mut self.graph;
+        if let Some(node) = nodes.last_mut().filter(|node| node.output == id) {
+            node.name.clone_from(&call.name);
+            let value = values.get_mut(id.index());
+            value.into_iter().for_each(|value| call.output().clone_into(&mut value.name));
+        }
+        Operand::Value { id, shape }
+    }
+}
+
 /// Refuses values that a model file could not name.
 fn within(shape: &[usize]) -> Result<(), Refusal> {
     match elements(shape) {

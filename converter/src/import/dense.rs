@@ -1,21 +1,21 @@
-//! Dense layers: `Gemm`, and `MatMul` with constant weights.
+//! `Gemm`: dense layers, and products of computed matrices.
 
 use super::build::Builder;
 use super::call::{Call, Operand, shape_refusal};
 use super::error::Refusal;
+use super::product::{Factor, product};
 use crate::graph::{Activation, Op, ValueId};
 use crate::tensor::Tensor;
 
-/// `alpha * x w + beta * c` with x `[N, K]`, w `[K, O]` (or `[O, K]` with `transB`).
+/// `alpha * a b + beta * c`, where a and b may be stored transposed. A constant b `[K, O]` (or `[O, K]`
+/// with `transB`) and a constant bias make a dense layer.
 pub(super) fn gemm(call: &Call<'_>, builder: &mut Builder) -> Result<Operand, Refusal> {
-    if call.flag("transA", false)? {
-        return Err(Refusal::Attribute {
-            name: "transA",
-            found: "1".to_owned(),
-            expected: "0: rows of the first operand are pictures".to_owned(),
-        });
-    }
     let (alpha, beta) = (call.float("alpha")?.unwrap_or(1.0), call.float("beta")?.unwrap_or(1.0));
+    let constant = |index| matches!(call.optional(index), None | Some(Operand::Constant { .. }));
+    let rows = matches!(call.optional(2).map(Operand::shape), Some(&[rows, _]) if rows != 1);
+    if call.flag("transA", false)? || !constant(1) || !constant(2) || constant(0) || rows {
+        return general(call, builder, alpha, beta);
+    }
     let (weight, out) = weight(call, builder, call.flag("transB", false)?, alpha)?;
     let bias = match call.optional(2) {
         Some(c) if beta != 0.0 => Some(bias(builder, c, out, beta)?),
@@ -24,10 +24,52 @@ pub(super) fn gemm(call: &Call<'_>, builder: &mut Builder) -> Result<Operand, Re
     linear(call, builder, weight, bias, out)
 }
 
-/// `x w` with x `[N, K]` and constant w `[K, O]`.
-pub(super) fn matmul(call: &Call<'_>, builder: &mut Builder) -> Result<Operand, Refusal> {
-    let (weight, out) = weight(call, builder, false, 1.0)?;
-    linear(call, builder, weight, None, out)
+/// A product, scaled, and a sum.
+fn general(
+    call: &Call<'_>,
+    builder: &mut Builder,
+    alpha: f32,
+    beta: f32,
+) -> Result<Operand, Refusal> {
+    let factor = |index, flag, role, builder: &mut Builder| {
+        let operand = call.operand(index, role)?;
+        if operand.shape().len() != 2 {
+            return Err(shape_refusal(role, operand.shape(), "[rows, columns]"));
+        }
+        let factor = Factor { operand: operand.clone(), shape: operand.shape().to_vec() };
+        if call.flag(flag, false)? { factor.transposed(call, builder) } else { Ok(factor) }
+    };
+    let a = factor(0, "transA", "its first operand", builder)?;
+    let b = factor(1, "transB", "its second operand", builder)?;
+    let (product, shape) = product(call, builder, a, b)?;
+    let product = scaled(call, builder, (product, shape.clone()), alpha)?;
+    let Some(c) = call.optional(2).filter(|_| beta != 0.0) else {
+        return Ok(builder.result(call, product, shape));
+    };
+    let own = c.shape().to_vec();
+    let c = builder.value(c, "its third operand")?;
+    let c = scaled(call, builder, (c, own), beta)?;
+    builder.emit(call, Op::Add { activation: Activation::None }, vec![product, c], shape)
+}
+
+/// A value times a number.
+fn scaled(
+    call: &Call<'_>,
+    builder: &mut Builder,
+    (x, shape): (ValueId, Vec<usize>),
+    by: f32,
+) -> Result<ValueId, Refusal> {
+    if by == 1.0 {
+        return Ok(x);
+    }
+    if let Some(values) = builder.graph.constant_f32(x) {
+        let tensor = Tensor::f32(shape, values.iter().map(|v| v * by).collect());
+        let name = format!("{}_scaled", builder.graph.get(x).name);
+        return builder.made(&name, tensor.ok_or(Refusal::MissingOperand("its values"))?);
+    }
+    let factor = Tensor::f32([], vec![by]).ok_or(Refusal::MissingOperand("a factor"))?;
+    let factor = builder.made(&format!("{}_factor", call.name), factor)?;
+    builder.emit_part(call, Op::Mul, vec![x, factor], shape)
 }
 
 fn linear(

@@ -20,6 +20,10 @@ pub fn node_macs(graph: &Graph, node: &Node) -> u64 {
             weights() * (shape[0] * pixels) as u64
         }
         Op::Linear { .. } => weights() * graph.shape(node.output)[0] as u64,
+        Op::MatMul => {
+            let depth = graph.shape(node.inputs[0]).last().copied().unwrap_or(0);
+            (elements(graph.shape(node.output)).unwrap_or(0) * depth) as u64
+        }
         Op::BatchNorm { .. }
         | Op::Activation(_)
         | Op::Unary(_)
@@ -69,7 +73,7 @@ pub fn node_params(graph: &Graph, node: &Node) -> u64 {
         Op::BatchNorm { .. } => operands(1..3),
         Op::Activation(activation) => slopes(activation),
         Op::Add { activation } => operands(0..2) + slopes(activation),
-        Op::Sub | Op::Mul | Op::Div | Op::Min | Op::Max | Op::Pow => operands(0..2),
+        Op::Sub | Op::Mul | Op::Div | Op::Min | Op::Max | Op::Pow | Op::MatMul => operands(0..2),
         Op::Unary(_)
         | Op::Softmax { .. }
         | Op::MaxPool(_)

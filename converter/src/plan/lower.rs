@@ -168,6 +168,7 @@ impl<'g> Lowering<'g> {
             }
             Op::GlobalAveragePool => self.global_average_pool(node),
             Op::Linear { activation } => self.linear(node, activation),
+            Op::MatMul => self.matmul(node),
             Op::Reshape => self.alias(node),
             Op::Expand => self.expand(node),
             Op::Transpose { .. } | Op::DepthToSpace { .. } | Op::SpaceToDepth { .. } => {

@@ -48,6 +48,7 @@ fn takes_zeros(op: &Op) -> bool {
         | Op::MaxPool(_)
         | Op::GlobalAveragePool
         | Op::Linear { .. }
+        | Op::MatMul
         | Op::Reshape
         | Op::Expand
         | Op::Transpose { .. }

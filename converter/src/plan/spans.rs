@@ -35,6 +35,9 @@ impl Spans {
             }
             *other = Source::Arena(second);
         }
+        if let (Op::MatMul(matmul), Some(place)) = (&mut op, draft.other) {
+            matmul.other = Source::Arena(self.operand(place));
+        }
         Step { input, output, op }
     }
 }

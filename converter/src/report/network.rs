@@ -113,6 +113,7 @@ fn detail(op: &Op) -> String {
         | Op::Max
         | Op::Pow
         | Op::GlobalAveragePool
+        | Op::MatMul
         | Op::Reshape
         | Op::Expand => vec![],
     };

@@ -10,11 +10,11 @@ mod arrange;
 
 use super::{ALIGN, Header};
 use crate::dims::{Dims, Window};
-use crate::kernels::{conv_f32, depthwise_f32, linear_f32, resample_f32};
+use crate::kernels::{conv_f32, depthwise_f32, linear_f32, matmul_f32, resample_f32};
 use crate::span::Span;
 use crate::step::{
-    Activation, Border, Conv, Function, Layout, Linear, Normalise, Op, Operand, Resample, Source,
-    Step,
+    Activation, Border, Conv, Function, Layout, Linear, MatMul, Normalise, Op, Operand, Resample,
+    Source, Step,
 };
 
 /// What a span of a step is for.
@@ -80,6 +80,8 @@ pub enum StepFault {
     },
     /// An axis of the second operand has neither the input's length nor 1.
     Broadcast,
+    /// Factors of a product that do not fit each other.
+    Factors,
     /// A box of the output that ends outside it.
     Box,
     /// A view that reads outside its input, or has not as many values as the output.
@@ -168,6 +170,7 @@ impl Bounds {
             Op::Rearrange(view) => arrange::rearrange(view, input, step.output.dims),
             Op::Pad { pad, mode } => arrange::pad(pad, *mode, input),
             Op::Resample(resample) => self.resample(resample, step),
+            Op::MatMul(matmul) => self.matmul(matmul, step),
             Op::Reduce(_) => reduced(input, step.output.dims),
             Op::Normalise(Normalise { epsilon, .. }) => {
                 match (0.0..f32::INFINITY).contains(epsilon) {
@@ -227,8 +230,28 @@ impl Bounds {
         Err(StepFault::Scratch { needed: needed.unwrap_or(usize::MAX) })
     }
 
+    fn matmul(&self, matmul: &MatMul, step: &Step) -> Result<Dims, StepFault> {
+        self.source(&matmul.other, step)?;
+        let (input, other) = (step.input.dims, matmul.other.dims());
+        let depth = if matmul.transposed { other.c } else { other.w };
+        if depth != input.c || (other.h != 1 && other.h != input.h) {
+            return Err(StepFault::Factors);
+        }
+        self.scratch(step)?;
+        Ok(Dims { c: if matmul.transposed { other.w } else { other.c }, ..input })
+    }
+
     /// The second operand of a step, repeated where it is shorter than the input.
     fn second(&self, other: &Source, step: &Step) -> Result<(), StepFault> {
+        self.source(other, step)?;
+        let (own, input) = (other.dims(), step.input.dims);
+        let repeats = |own: u32, len: u32| own == len || own == 1;
+        let fits = repeats(own.h, input.h) && repeats(own.w, input.w) && repeats(own.c, input.c);
+        if fits { Ok(()) } else { Err(StepFault::Broadcast) }
+    }
+
+    /// The bytes of a second operand.
+    fn source(&self, other: &Source, step: &Step) -> Result<(), StepFault> {
         match other {
             Source::Arena(map) => {
                 self.operand(map, Role::Other)?;
@@ -241,10 +264,7 @@ impl Bounds {
                 self.weights(*span, Role::Other, len)?;
             }
         }
-        let (own, input) = (other.dims(), step.input.dims);
-        let repeats = |own: u32, len: u32| own == len || own == 1;
-        let fits = repeats(own.h, input.h) && repeats(own.w, input.w) && repeats(own.c, input.c);
-        if fits { Ok(()) } else { Err(StepFault::Broadcast) }
+        Ok(())
     }
 
     /// A feature map: aligned, in the arena, as long as its dims demand.
@@ -354,6 +374,7 @@ pub fn scratch_bytes(step: &Step) -> Option<u32> {
     let floats = match &step.op {
         Op::Conv(conv) => return Some(conv.scratch),
         Op::Resample(resample) => resample_f32::scratch_len(resample, step.input.dims)?,
+        Op::MatMul(_) => matmul_f32::scratch_len(step.input.dims)?,
         _ => 0,
     };
     u32::try_from(floats.checked_mul(size_of::<f32>())?).ok()
@@ -372,7 +393,7 @@ pub fn macs(step: &Step) -> Option<u64> {
             let depth = input.c.checked_div(conv.groups)?;
             product(&[output.h, output.w, output.c, kernel.h, kernel.w, depth])
         }
-        Op::Linear(_) => product(&[input.h, input.w, input.c, output.c]),
+        Op::Linear(_) | Op::MatMul(_) => product(&[input.h, input.w, input.c, output.c]),
         _ => Some(0),
     }
 }

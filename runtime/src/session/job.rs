@@ -3,10 +3,11 @@
 
 use crate::arena::Cut;
 use crate::dims::{Dims, Window};
+use crate::kernels::contract::Operands;
 use crate::kernels::{
     Kernels, conv_f32, copy_f32, depthwise_f32,
     elementwise_f32::{self, Operation, Pairing},
-    linear_f32, normalise_f32,
+    linear_f32, matmul_f32, normalise_f32,
     pool_f32::{self, Pool},
     reduce_f32, resample_f32,
 };
@@ -55,6 +56,7 @@ enum Args<'a> {
     Resample(resample_f32::Args<'a>),
     Reduce(reduce_f32::Args<'a>),
     Normalise(normalise_f32::Args<'a>),
+    MatMul(matmul_f32::Args<'a>),
 }
 
 /// One step, all bounds proved.
@@ -113,6 +115,7 @@ impl<'a> Job<'a> {
             Args::Resample(args) => kernels.resample_f32.run(cpu, args, rows, y, scratch),
             Args::Reduce(args) => kernels.reduce_f32.run(cpu, args, rows, y, scratch),
             Args::Normalise(args) => kernels.normalise_f32.run(cpu, args, rows, y, scratch),
+            Args::MatMul(args) => kernels.matmul_f32.run(cpu, args, rows, y, scratch),
         }
     }
 }
@@ -168,6 +171,10 @@ impl<'a> Args<'a> {
             Op::Normalise(normalise) => {
                 let x = unless_in_place(step, maps)?;
                 normalise_f32::Args::new(*normalise, output, x).map(Self::Normalise)
+            }
+            Op::MatMul(matmul) => {
+                let other = values(&matmul.other, model, maps)?;
+                matmul_f32::Args::new(matmul, input, output, x()?, other).map(Self::MatMul)
             }
         }
     }
@@ -229,6 +236,7 @@ impl<'a> Args<'a> {
             Self::Resample(args) => (rows, args.output_row(), resample_f32::ROW_QUANTUM),
             Self::Reduce(args) => (rows, args.output_row(), reduce_f32::ROW_QUANTUM),
             Self::Normalise(args) => (args.parts(), args.part_len(), 1),
+            Self::MatMul(args) => (args.rows(), args.output_row(), matmul_f32::ROW_QUANTUM),
         })
     }
 }
@@ -248,11 +256,16 @@ fn pairing<'a>(
     model: &Model<'a>,
     maps: Maps<'a>,
 ) -> Option<Pairing<'a>> {
-    let values = match other {
-        Source::Arena(map) => maps.read(map.span)?,
-        Source::Weights { span, .. } => model.weights_f32(*span),
-    };
-    Some(Pairing { function, swapped, other: values, dims: other.dims() })
+    let dims = other.dims();
+    Some(Pairing { function, swapped, other: values(other, model, maps)?, dims })
+}
+
+/// The values of a second operand.
+fn values<'a>(other: &Source, model: &Model<'a>, maps: Maps<'a>) -> Option<&'a [f32]> {
+    match other {
+        Source::Arena(map) => maps.read(map.span),
+        Source::Weights { span, .. } => Some(model.weights_f32(*span)),
+    }
 }
 
 /// The slopes of a PReLU; other activations have none.

@@ -151,10 +151,17 @@ fn clamped(start: i64, end: i64, step: i64, length: usize) -> Option<(usize, usi
 pub(super) fn expand(call: &Call<'_>) -> Result<Tensor, Refusal> {
     let (_, source) = call.operand(0, ROLE)?.constant(ROLE)?;
     let wanted = lengths(call, 1, "its shape")?;
-    let shape = broadcast(source.shape(), &wanted)?;
-    affordable(call, &shape)?;
-    let indices = stretched(source.shape(), &shape);
-    pick(source, shape, indices)
+    expanded(call, source, &broadcast(source.shape(), &wanted)?)
+}
+
+/// The elements of a constant repeated to a shape that it broadcasts to.
+pub(in crate::import) fn expanded(
+    call: &Call<'_>,
+    source: &Tensor,
+    shape: &[usize],
+) -> Result<Tensor, Refusal> {
+    affordable(call, shape)?;
+    pick(source, shape.to_vec(), stretched(source.shape(), shape))
 }
 
 /// The whole tensor repeated along each axis.

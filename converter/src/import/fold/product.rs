@@ -23,7 +23,7 @@ pub(super) fn einsum(call: &Call<'_>) -> Result<Tensor, Refusal> {
     contract(call, [a, b].map(str::as_bytes), to.as_bytes())
 }
 
-/// Matrices and vectors; more axes must be equal on both sides.
+/// Matrices and vectors; of further axes both have as many, or one of them 1.
 pub(super) fn matmul(call: &Call<'_>) -> Result<Tensor, Refusal> {
     let rank = |k: usize| Ok(call.operand(k, ROLE)?.shape().len());
     const BATCH: &[u8] = b"ABCDEFGH";
@@ -53,8 +53,9 @@ fn contract(call: &Call<'_>, from: [&[u8]; 2], to: &[u8]) -> Result<Tensor, Refu
     let indices = |labels: &[u8], operand: &Operand| {
         let own = strides(operand.shape());
         let step = |label: u8| {
-            let of_label = labels.iter().zip(&own).filter(move |(l, _)| **l == label);
-            of_label.fold(0_i64, |sum, (_, &s)| sum.saturating_add(s))
+            let own = labels.iter().zip(&own).zip(operand.shape());
+            let moves = own.filter(move |((l, _), length)| **l == label && **length != 1);
+            moves.fold(0_i64, |sum, ((_, &s), _)| sum.saturating_add(s))
         };
         let by: Vec<i64> = all.iter().map(|(label, _)| step(*label)).collect();
         walk(&lengths(&all), 0, &by)
@@ -69,7 +70,7 @@ fn contract(call: &Call<'_>, from: [&[u8]; 2], to: &[u8]) -> Result<Tensor, Refu
     tensor(shape, Data::F32(sums))
 }
 
-/// Every label once, with the length of its axes.
+/// Every label once, with the length of its axes; an axis of length 1 repeats its element.
 fn labelled(from: [&[u8]; 2], operands: [&Operand; 2]) -> Result<Vec<(u8, usize)>, Refusal> {
     let mut axes: Vec<(u8, usize)> = Vec::new();
     for (labels, operand) in from.into_iter().zip(operands) {
@@ -78,9 +79,10 @@ fn labelled(from: [&[u8]; 2], operands: [&Operand; 2]) -> Result<Vec<(u8, usize)
             return Err(shape_refusal(ROLE, operand.shape(), expected));
         }
         for (&label, &length) in labels.iter().zip(operand.shape()) {
-            match axes.iter().find(|(l, _)| *l == label) {
+            match axes.iter_mut().find(|(l, _)| *l == label) {
                 None => axes.push((label, length)),
-                Some(&(_, known)) if known == length => {}
+                Some((_, known)) if *known == length || length == 1 => {}
+                Some((_, known)) if *known == 1 => *known = length,
                 Some((_, known)) => {
                     let expected = format!("the length {known} on an axis that both have");
                     return Err(shape_refusal(ROLE, operand.shape(), expected));
