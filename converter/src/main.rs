@@ -9,6 +9,7 @@ mod command {
     pub(crate) mod bench;
     pub(crate) mod compare;
     pub(crate) mod convert;
+    pub(crate) mod detect;
     pub(crate) mod failure;
     pub(crate) mod inspect;
     pub(crate) mod run;
@@ -75,7 +76,8 @@ fn convert(args: &convert::Args) -> Result<String, Failure> {
     let before = GraphFacts::new(&graph);
     let mut fused = fuse::fuse(graph, args.mode(), &mut |progress| convert::show(&bar, progress));
     let pruned = args.prune(&mut fused.graph);
-    let plan = plan::plan(&fused.graph, &args.plan(&fused)).during("plan", &args.model)?;
+    let mut plan = plan::plan(&fused.graph, &args.plan(&fused)).during("plan", &args.model)?;
+    plan.head = args.head(&plan).during("describe the detector in", &args.model)?;
     let strand = args.strand(&plan)?;
     let report = Report::new(before, &fused, &plan, strand.len()).with_pruning(pruned);
     args.save(&fused.graph, &report, &strand)

@@ -4,9 +4,10 @@
 //! that a camera can send the bytes it has.
 
 use image::imageops::FilterType;
-use image::{DynamicImage, ImageError, ImageReader};
+use image::{DynamicImage, ImageError, ImageFormat, ImageReader, RgbImage};
 use std::io::Cursor;
-use unbraid_runtime::dims::Dims;
+use unbraid_runtime::detect::{ChannelOrder, Head, Letterbox};
+use unbraid_runtime::dims::{Dims, Hw};
 
 /// How a picture of another size is brought to the size of the input.
 ///
@@ -26,6 +27,12 @@ pub enum PictureError {
     /// Not a PNG or JPEG, cut off, or damaged.
     #[error("not a readable PNG or JPEG picture")]
     Decode(#[source] ImageError),
+    /// Cannot be written as PNG.
+    #[error("the picture cannot be written as PNG")]
+    Encode(#[source] ImageError),
+    /// No pixels.
+    #[error("the picture has no pixels")]
+    Empty,
     /// The model takes neither grey nor colour.
     #[error("the model's input has {0} channels, a picture has 1 (grey) or 3 (RGB); use a .npy")]
     Channels(u32),
@@ -42,16 +49,74 @@ pub fn decode(bytes: &[u8], dims: Dims, resize: Resize) -> Result<Vec<f32>, Pict
     if !matches!(dims.c, 1 | 3) {
         return Err(PictureError::Channels(dims.c));
     }
+    let picture = of_channels(open(bytes)?, dims.c);
+    let sized = fit(picture, dims.w, dims.h, resize);
+    Ok(sized.as_bytes().iter().map(|&v| f32::from(v)).collect())
+}
+
+/// The picture in the bytes of a PNG or JPEG.
+///
+/// # Errors
+/// The bytes are no picture.
+pub fn open(bytes: &[u8]) -> Result<DynamicImage, PictureError> {
     let reader = ImageReader::new(Cursor::new(bytes)).with_guessed_format();
     let picture = reader.map_err(ImageError::IoError).and_then(ImageReader::decode);
-    let picture = picture.map_err(PictureError::Decode)?;
-    let picture = if dims.c == 1 {
+    picture.map_err(PictureError::Decode)
+}
+
+fn of_channels(picture: DynamicImage, channels: u32) -> DynamicImage {
+    if channels == 1 {
         DynamicImage::ImageLuma8(picture.into_luma8())
     } else {
         DynamicImage::ImageRgb8(picture.into_rgb8())
-    };
-    let sized = fit(picture, dims.w, dims.h, resize);
-    Ok(sized.as_bytes().iter().map(|&v| f32::from(v)).collect())
+    }
+}
+
+/// The picture as a detector takes it, with `channels` channels (1: luma, 3: colour), and where it
+/// lies there.
+///
+/// Scaled with a triangle filter, like [`decode`]; what is left over has the head's fill value.
+///
+/// # Errors
+/// `channels` is neither 1 nor 3, or the picture has no pixels.
+pub fn letterbox(
+    picture: &DynamicImage,
+    head: &Head,
+    channels: u32,
+) -> Result<(Vec<f32>, Letterbox), PictureError> {
+    if !matches!(channels, 1 | 3) {
+        return Err(PictureError::Channels(channels));
+    }
+    let source = Hw { h: picture.height(), w: picture.width() };
+    let place = Letterbox::new(head.picture.fit, source, head.input).ok_or(PictureError::Empty)?;
+    let Hw { h, w } = place.placed;
+    let sized = fit(of_channels(picture.clone(), channels), w, h, Resize::Stretch);
+    let mut values = vec![f32::from(head.picture.fill); pixels(head.input) * channels as usize];
+    let (row, input_row) = ((w * channels) as usize, (head.input.w * channels) as usize);
+    let first = (place.left * channels) as usize;
+    let rows = values.chunks_mut(input_row).skip(place.top as usize);
+    for (to, from) in rows.zip(sized.as_bytes().chunks(row)) {
+        let to = &mut to[first..][..row];
+        to.iter_mut().zip(from).for_each(|(to, &from)| *to = f32::from(from));
+        if (channels, head.picture.order) == (3, ChannelOrder::Bgr) {
+            to.as_chunks_mut::<3>().0.iter_mut().for_each(|pixel| pixel.reverse());
+        }
+    }
+    Ok((values, place))
+}
+
+fn pixels(size: Hw) -> usize {
+    size.h as usize * size.w as usize
+}
+
+/// The bytes of a PNG of the picture.
+///
+/// # Errors
+/// What the encoder says, which for a picture in memory is that it has no pixels.
+pub fn to_png(picture: &RgbImage) -> Result<Vec<u8>, PictureError> {
+    let mut bytes = Cursor::new(Vec::new());
+    picture.write_to(&mut bytes, ImageFormat::Png).map_err(PictureError::Encode)?;
+    Ok(bytes.into_inner())
 }
 
 fn fit(picture: DynamicImage, w: u32, h: u32, resize: Resize) -> DynamicImage {
@@ -67,7 +132,8 @@ fn fit(picture: DynamicImage, w: u32, h: u32, resize: Resize) -> DynamicImage {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use image::{ImageFormat, Rgb, RgbImage};
+    use image::Rgb;
+    use unbraid_runtime::detect::{Arrangement, Boxes, Fit, Level, MAX_LEVELS, Picture};
 
     fn png(picture: impl Into<DynamicImage>) -> Vec<u8> {
         let mut bytes = Cursor::new(Vec::new());
@@ -98,6 +164,54 @@ mod tests {
         assert!(grey.iter().all(|v| (100.0..156.0).contains(v)), "{grey:?}");
         let centre = decode(&bytes, dims(2, 2, 1), Resize::Crop).unwrap();
         assert_eq!(centre, [0.0, 255.0, 0.0, 255.0]);
+    }
+
+    /// A head of an input of 4 rows and 6 columns, one class and rows of centres.
+    fn head(fit: Fit, order: ChannelOrder) -> Head {
+        Head {
+            input: Hw { h: 4, w: 6 },
+            classes: 1,
+            arrangement: Arrangement::Rows,
+            boxes: Boxes::Centre,
+            objectness: false,
+            logits: false,
+            level_count: 0,
+            anchor_count: 1,
+            levels: [Level::default(); MAX_LEVELS],
+            picture: Picture { fit, fill: 114, order },
+            score_threshold: 0.5,
+            iou_threshold: 0.5,
+        }
+    }
+
+    #[test]
+    fn a_letterboxed_picture_lies_where_it_says_with_its_channels_in_order() {
+        let picture = DynamicImage::ImageRgb8(RgbImage::from_fn(2, 4, |x, y| {
+            Rgb([10 + x as u8, 20 + y as u8, 30])
+        }));
+        for (fit, left) in [(Fit::Centre, 2), (Fit::Corner, 0)] {
+            for order in [ChannelOrder::Rgb, ChannelOrder::Bgr] {
+                let (values, place) = letterbox(&picture, &head(fit, order), 3).unwrap();
+                assert_eq!((place.left, place.top, place.placed.w), (left, 0, 2));
+                for (at, pixel) in values.as_chunks::<3>().0.iter().enumerate() {
+                    let (x, y) = ((at % 6) as u32, at / 6);
+                    let inside = (left..left + 2).contains(&x);
+                    let mut expected = [114.0; 3];
+                    if inside {
+                        expected = [(10 + x - left) as f32, (20 + y) as f32, 30.0];
+                    }
+                    if order == ChannelOrder::Bgr {
+                        expected.reverse();
+                    }
+                    assert_eq!(*pixel, expected, "{fit:?} {order:?} {x} {y}");
+                }
+            }
+        }
+        let (grey, _) = letterbox(&picture, &head(Fit::Centre, ChannelOrder::Bgr), 1).unwrap();
+        assert_eq!((grey.len(), grey[0]), (24, 114.0));
+        let none =
+            letterbox(&DynamicImage::new_rgb8(0, 3), &head(Fit::Centre, ChannelOrder::Rgb), 3);
+        assert!(matches!(none, Err(PictureError::Empty)));
     }
 
     #[test]

@@ -32,6 +32,7 @@ mod window;
 pub use error::{Kind, PlanError, Problem};
 
 use crate::graph::{Graph, ValueId};
+use unbraid_runtime::detect::Head;
 use unbraid_runtime::dims::Dims;
 use unbraid_runtime::model::macs;
 use unbraid_runtime::span::Span;
@@ -119,6 +120,8 @@ pub struct Plan {
     pub steps: Vec<Step>,
     /// How many regions fusion had replaced before.
     pub fused_regions: u32,
+    /// What the outputs of a detector mean; planning leaves it open.
+    pub head: Option<Head>,
 }
 
 /// Plans the whole graph.
@@ -155,6 +158,7 @@ pub fn plan(graph: &Graph, options: &Options) -> Result<Plan, PlanError> {
         macs: steps.iter().filter_map(macs).sum(),
         steps,
         fused_regions: options.fused_regions,
+        head: None,
     })
 }
 

@@ -120,6 +120,7 @@ fn written(plan: &Plan, kind: SectionKind, weights: &[u8]) -> Result<Strand, Wri
     let plain = plan.plain.as_deref().map(bytemuck::cast_slice);
     let (steps, names) = (records(&plan.steps)?, records(&plan.names)?);
     let (ports, meta) = (ports(plan)?, records(&[meta])?);
+    let head = plan.head.map(|head| records(&[head])).transpose()?;
     let mut sections: Vec<(SectionKind, &[u8])> = vec![
         (SectionKind::Plan, &steps),
         (kind, weights),
@@ -128,6 +129,7 @@ fn written(plan: &Plan, kind: SectionKind, weights: &[u8]) -> Result<Strand, Wri
     ];
     sections.extend(plain.map(|plain| (SectionKind::PlainWeights, plain)));
     sections.push((SectionKind::Meta, &meta));
+    sections.extend(head.as_deref().map(|head| (SectionKind::Head, head)));
     assemble(plan, &sections)
 }
 
@@ -147,7 +149,8 @@ fn ports(plan: &Plan) -> Result<Vec<u8>, WriteError> {
     records(&ports.collect::<Result<Vec<_>, _>>()?)
 }
 
-fn port(planned: &PlannedPort, is_output: bool) -> Result<Port<'_>, WriteError> {
+/// The record of an input or output.
+pub(crate) fn port(planned: &PlannedPort, is_output: bool) -> Result<Port<'_>, WriteError> {
     let PlannedPort { name, operand, shape: axes } = planned;
     let rank = axes.len();
     let mut shape = [0; MAX_RANK];

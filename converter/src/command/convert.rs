@@ -5,12 +5,14 @@ use super::strand::Strand;
 use indicatif::{ProgressBar, ProgressFinish, ProgressStyle};
 use std::iter;
 use std::path::{Path, PathBuf};
+use unbraid_converter::detector::{HeadError, PRESETS, Param, Preset};
 use unbraid_converter::fuse::{FuseMode, Fused, Progress};
 use unbraid_converter::graph::Graph;
 use unbraid_converter::plan::{self, TARGETS, Target};
 use unbraid_converter::prune::{self, Pruning};
 use unbraid_converter::report::Report;
 use unbraid_converter::{export, import, write};
+use unbraid_runtime::detect::Head;
 
 /// What `unbraid convert` takes.
 #[derive(Debug, clap::Args)]
@@ -69,6 +71,15 @@ pub(crate) struct Args {
     /// program that runs the file then needs memory for the weights beside the arena.
     #[arg(long)]
     sparse: bool,
+    /// The outputs are those of a detector of this family: the file then says how to find boxes in
+    /// them, for `unbraid run --detect` and for programs on the device. What the network takes is
+    /// up to `--mean` and `--std`: most of them want 0 to 1, which is `--mean 0,0,0 --std 255,255,255`.
+    #[arg(long, value_name = "FAMILY", value_parser = preset)]
+    head: Option<Preset>,
+    /// A fact about the detector that is not its family's: boxes, objectness, logits, strides,
+    /// anchors, fit, fill, order, score or iou; may be given for several facts.
+    #[arg(long, value_name = "KEY=VALUE", requires = "head")]
+    head_param: Vec<Param>,
     /// Print the report as JSON.
     #[arg(long)]
     json: bool,
@@ -127,6 +138,11 @@ impl Args {
     pub(crate) fn plan(&self, fused: &Fused) -> plan::Options {
         let fused_regions = u32::try_from(fused.regions.len()).unwrap_or(u32::MAX);
         plan::Options { target: self.target, tunable: self.tunable, fused_regions }
+    }
+
+    /// What the outputs of the planned network mean, as `--head` says it.
+    pub(crate) fn head(&self, plan: &plan::Plan) -> Result<Option<Head>, HeadError> {
+        self.head.map(|preset| preset.head(plan, &self.head_param)).transpose()
     }
 
     /// The bytes of the network.
@@ -211,6 +227,13 @@ fn target(name: &str) -> Result<Target, String> {
     Target::named(name).ok_or_else(|| {
         let names: Vec<&str> = TARGETS.iter().map(|target| target.name).collect();
         format!("no such target; there are: {}", names.join(", "))
+    })
+}
+
+fn preset(name: &str) -> Result<Preset, String> {
+    Preset::named(name).ok_or_else(|| {
+        let names: Vec<&str> = PRESETS.iter().flat_map(|preset| preset.names).copied().collect();
+        format!("no such family; there are: {}", names.join(", "))
     })
 }
 

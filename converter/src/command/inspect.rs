@@ -5,6 +5,7 @@ use super::strand::Strand;
 use super::table::{Table, thousands};
 use serde_json::{Value, json};
 use std::path::PathBuf;
+use unbraid_runtime::detect::Head;
 use unbraid_runtime::dims::Dims;
 use unbraid_runtime::model::meta::Meta;
 use unbraid_runtime::model::section::SectionKind;
@@ -75,10 +76,21 @@ impl Facts {
             "file_bytes": self.file_bytes,
             "expanded_weights": self.expanded_weights,
             "fused_regions": self.fused_regions,
+            "head": model.head(),
             "inputs": model.inputs().map(|port| port_json(&port)).collect::<Vec<_>>(),
             "outputs": model.outputs().map(|port| port_json(&port)).collect::<Vec<_>>(),
             "plan": named(model).map(|(name, step)| step_json(name, &step)).collect::<Vec<_>>(),
         })
+    }
+
+    /// What a detector's outputs mean, as a line.
+    fn head_line(model: &Model<'_>) -> String {
+        let Some(head) = model.head() else { return String::new() };
+        let Head { classes, boxes, arrangement, score_threshold, iou_threshold, .. } = head;
+        format!(
+            "detector       {classes} classes, boxes {boxes:?} in {arrangement:?}; \
+             score at least {score_threshold}, overlap at most {iou_threshold}\n"
+        )
     }
 
     fn sparse_note(&self) -> String {
@@ -107,7 +119,8 @@ impl Facts {
              parameters     {}\n\
              MACs           {}\n\
              arena          {} bytes of feature maps + {} bytes of scratch a worker\n\
-             file           {} bytes{}\n",
+             file           {} bytes{}\n\
+             {}",
             ports(model.inputs().map(port).collect()),
             ports(model.outputs().map(port).collect()),
             self.steps,
@@ -119,6 +132,7 @@ impl Facts {
             thousands(self.scratch_per_worker.into()),
             thousands(self.file_bytes as u64),
             self.sparse_note(),
+            Self::head_line(model),
         )
     }
 }

@@ -1,5 +1,6 @@
 //! `unbraid run`: an inference on each picture or tensor.
 
+use super::detect;
 use super::failure::{During, Failure};
 use super::strand::{Machine, Strand};
 use super::table::Table;
@@ -37,6 +38,8 @@ pub(crate) struct Args {
     /// How many classes to show, best first [default: 5, if the first output has one value a class].
     #[arg(long, value_name = "K")]
     top: Option<usize>,
+    #[command(flatten)]
+    detect: detect::Args,
     /// Names of the classes, one a line.
     #[arg(long, value_name = "FILE")]
     labels: Option<PathBuf>,
@@ -49,11 +52,17 @@ pub(crate) struct Args {
 pub(crate) fn run(args: &Args) -> Result<String, Failure> {
     let mut strand = Strand::open(&args.file)?;
     let model = strand.model()?;
+    let labels = args.labels.as_deref().map_or(Ok(Vec::new()), labels)?;
+    if args.detect.detect {
+        let mut machine = Machine::new(args.threads, Cpu::detect())?;
+        let mut found = detect::detect(&args.detect, &args.input, &model, &mut machine)?;
+        found.draw(&labels)?;
+        return Ok(if args.json { found.json(&labels) } else { found.text(&labels) });
+    }
     let (inputs, outputs): (Vec<_>, Vec<_>) = (model.inputs().collect(), model.outputs().collect());
     let files = tensors::files_of("--input", &args.input, &inputs)?;
     let targets = tensors::files_of("--output", &args.output, &outputs)?;
     let sources = tensors::one_each("--input", &files, &inputs)?;
-    let labels = args.labels.as_deref().map_or(Ok(Vec::new()), labels)?;
 
     let read = |(path, port): (&&Path, &Port<'_>)| tensors::read(path, port, args.resize.into());
     let values: Vec<_> = sources.iter().zip(&inputs).map(read).collect::<Result<_, _>>()?;
