@@ -20,6 +20,7 @@ mod patch_map;
 mod region_map;
 mod regroup;
 mod renaming;
+mod reshaped;
 mod rounded;
 mod simplify;
 mod wrap;
@@ -224,6 +225,7 @@ pub fn fuse(mut graph: Graph, mode: FuseMode, progress: &mut dyn FnMut(Progress<
     simplify::drop_identities(&mut graph);
     renaming::merge_equal_nodes(&mut graph);
     simplify::reshape_by_transposing(&mut graph);
+    reshaped::sink_reshapes(&mut graph);
     simplify::drop_round_trips(&mut graph);
     simplify::merge_pads_into_pools(&mut graph);
     wrap::pad_by_wrapping(&mut graph);
