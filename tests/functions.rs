@@ -96,7 +96,7 @@ fn functions_of_extremes_are_their_limits() {
     }
 }
 
-const BINARIES: [(Binary, Pair); 7] = [
+const BINARIES: [(Binary, Pair); 12] = [
     (Binary::Add, |a, b| a + b),
     (Binary::Sub, |a, b| a - b),
     (Binary::Mul, |a, b| a * b),
@@ -104,6 +104,11 @@ const BINARIES: [(Binary, Pair); 7] = [
     (Binary::Min, f64::min),
     (Binary::Max, f64::max),
     (Binary::Pow, f64::powf),
+    (Binary::Equal, |a, b| f64::from(a == b)),
+    (Binary::Greater, |a, b| f64::from(a > b)),
+    (Binary::GreaterOrEqual, |a, b| f64::from(a >= b)),
+    (Binary::Keep, |a, b| if a == 0.0 { 0.0 } else { b }),
+    (Binary::Drop, |a, b| if a == 0.0 { b } else { 0.0 }),
 ];
 
 /// The map with some of its axes, as the bits say, shortened to 1.
@@ -122,6 +127,14 @@ fn positive(random: &mut Random, len: usize) -> Vec<f32> {
     random.vec(len).iter().map(|x| x * 0.5 + 1.0).collect()
 }
 
+/// The same numbers; for functions that tell equal ones and zeros, whole ones from -2 to 2.
+fn operands(function: Binary, values: &[f32]) -> Vec<f32> {
+    use Binary::{Drop, Equal, Greater, GreaterOrEqual, Keep};
+    let coarse = matches!(function, Equal | Greater | GreaterOrEqual | Keep | Drop);
+    let operand = |&v: &f32| if coarse { (v * 4.0).round() - 4.0 } else { v };
+    values.iter().map(operand).collect()
+}
+
 #[test]
 fn every_function_of_two_values_matches_its_formula_under_every_mask() {
     let mut random = Random(11);
@@ -130,6 +143,7 @@ fn every_function_of_two_values_matches_its_formula_under_every_mask() {
         for (mask, (function, formula)) in (0..8).flat_map(|m| BINARIES.map(|b| (m, b))) {
             let own = shortened(dims, mask);
             let constant = positive(&mut random, own.elements().unwrap());
+            let (x, constant) = (operands(function, &x), operands(function, &constant));
             for swapped in [false, true] {
                 let mut net = StrandBuilder::new();
                 let input = net.input("x", dims);

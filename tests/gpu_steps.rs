@@ -263,13 +263,15 @@ fn binary(function: Binary, other: Source, swapped: bool) -> Op {
 
 #[test]
 fn every_function_of_two_values_equals_portable() {
-    use Binary::{Add, Div, Max, Min, Mul, Pow, Sub};
+    use Binary::{Add, Div, Drop, Equal, Greater, GreaterOrEqual, Keep, Max, Min, Mul, Pow, Sub};
+    let numbers = [Add, Sub, Mul, Div, Min, Max, Pow];
+    let truths = [Equal, Greater, GreaterOrEqual, Keep, Drop];
     let mut strand = StrandBuilder::new();
     let dims = Dims { h: 5, w: 7, c: 19 };
     let x = strand.input("x", dims);
     let mut outputs = Vec::new();
     for (function, swapped) in
-        [Add, Sub, Mul, Div, Min, Max, Pow].into_iter().zip([false, true].into_iter().cycle())
+        numbers.into_iter().chain(truths).zip([false, true].into_iter().cycle())
     {
         for mask in 0..8_u32 {
             let pick = |bit: u32, len: u32| if mask >> bit & 1 == 1 { 1 } else { len };
@@ -277,11 +279,18 @@ fn every_function_of_two_values_equals_portable() {
             let name = format!("{function:?} {swapped} {own:?}");
             let computed = strand.input(&name, own);
             let values = Random(u64::from(mask)).vec(own.elements().unwrap());
-            let values: Vec<f32> = values.iter().map(|v| v + 2.5).collect();
+            let coarse = truths.contains(&function);
+            let value = |v: &f32| if coarse { v.round() } else { v + 2.5 };
+            let values: Vec<f32> = values.iter().map(value).collect();
             let constant = Source::Weights { span: strand.weights(&values), dims: own };
-            // Bases and divisors stay positive: what is no number has no tolerance.
-            let base = strand.step(x, dims, Op::Apply(Function::Sigmoid));
-            let positive = strand.step(computed, own, Op::Apply(Function::Exp));
+            // Bases and divisors stay positive: what is no number has no tolerance. Numbers that are
+            // compared are whole.
+            let [of_base, of_other] = match coarse {
+                true => [Function::Round; 2],
+                false => [Function::Sigmoid, Function::Exp],
+            };
+            let base = strand.step(x, dims, Op::Apply(of_base));
+            let positive = strand.step(computed, own, Op::Apply(of_other));
             for (kind, other) in [("computed", Source::Arena(positive)), ("constant", constant)] {
                 let y = strand.step(base, dims, binary(function, other, swapped));
                 outputs.push((format!("{kind} {name}"), y));

@@ -7,10 +7,12 @@ mod reduce;
 mod resize;
 
 use crate::graph::{
-    Activation, BorderBias, Conv, DepthOrder, Function, Graph, Node, Op, Pad, PadMode, ValueId,
-    Window,
+    Activation, Binary, BorderBias, Conv, DepthOrder, Function, Graph, Node, Op, Pad, PadMode,
+    ValueId, Window,
 };
-use crate::onnx::{AttributeProto, GraphProto, ModelProto, NodeProto, TensorProto, ValueInfoProto};
+use crate::onnx::{
+    AttributeProto, DataType, GraphProto, ModelProto, NodeProto, TensorProto, ValueInfoProto,
+};
 use crate::tensor::{Data, Tensor};
 use prost::Message;
 use std::collections::HashSet;
@@ -125,6 +127,7 @@ impl<'a> Writer<'a> {
                 self.activation(&node.name, activation, &input, &output, node.output);
             }
             Op::Unary(Function::Silu) => self.silu(node),
+            Op::Binary(function) => self.binary(node, *function),
             Op::Reduce { axes, .. } => {
                 let input = self.name(node.inputs[0]).to_owned();
                 let output = self.name(node.output).to_owned();
@@ -230,6 +233,34 @@ impl<'a> Writer<'a> {
         let sigmoid = format!("{}_gate", node.name);
         self.nodes.push(NodeProto::new("Sigmoid", &sigmoid, &[&input], &gate));
         self.nodes.push(NodeProto::new("Mul", &node.name, &[&input, &gate], &output));
+    }
+
+    /// ONNX's comparisons give truth values, and its selection takes them; here both are floats.
+    fn binary(&mut self, node: &Node, function: Binary) {
+        let output = self.name(node.output).to_owned();
+        let truth = unique(&mut self.taken, &format!("{output}_truth"));
+        let cast = format!("{}_cast", node.name);
+        let kind = |kind: DataType| AttributeProto::int("to", i32::from(kind).into());
+        match function {
+            Binary::Equal | Binary::Greater | Binary::GreaterOrEqual => {
+                self.push(node, node.op.name(), &[], &truth, vec![]);
+                let floats = NodeProto::new("Cast", &cast, &[&truth], &output);
+                self.nodes.push(floats.with(kind(DataType::Float)));
+            }
+            Binary::Keep | Binary::Drop => {
+                let [condition, value] = [0, 1].map(|k| self.name(node.inputs[k]).to_owned());
+                let truths = NodeProto::new("Cast", &cast, &[&condition], &truth);
+                self.nodes.push(truths.with(kind(DataType::Bool)));
+                let zero = self.constant(&format!("{}_zero", node.name), &scalar(0.0));
+                let (yes, no) = match function {
+                    Binary::Keep => (value, zero),
+                    _ => (zero, value),
+                };
+                let inputs = [truth.as_str(), &yes, &no];
+                self.nodes.push(NodeProto::new("Where", &node.name, &inputs, &output));
+            }
+            _ => self.plain(node),
+        }
     }
 
     fn pads(&mut self, node: &Node, pad: Pad, mode: PadMode) -> [String; 2] {

@@ -9,7 +9,7 @@
 use crate::resize::Resize;
 use crate::tensor::Tensor;
 pub use unbraid_runtime::dims::{Hw, Pad, Window};
-pub use unbraid_runtime::step::{Border, Function, PadMode, Reduction};
+pub use unbraid_runtime::step::{Binary, Border, Function, PadMode, Reduction};
 
 /// Index of a value in its graph.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -131,12 +131,8 @@ pub enum Op {
     Mul,
     /// Quotient of two inputs, ONNX broadcasting.
     Div,
-    /// The smaller of two inputs, ONNX broadcasting.
-    Min,
-    /// The larger of two inputs, ONNX broadcasting.
-    Max,
-    /// The first input to the power of the second, ONNX broadcasting.
-    Pow,
+    /// Another function of two inputs, ONNX broadcasting; truth is 1 or 0.
+    Binary(Binary),
     /// Max pooling; padding never wins. Ceil mode is already in the pads.
     MaxPool(Window),
     /// Average pooling.
@@ -230,9 +226,7 @@ impl Op {
             Self::Sub => "Sub",
             Self::Mul => "Mul",
             Self::Div => "Div",
-            Self::Min => "Min",
-            Self::Max => "Max",
-            Self::Pow => "Pow",
+            Self::Binary(function) => binary_name(*function),
             Self::MaxPool(_) => "MaxPool",
             Self::AveragePool { .. } => "AveragePool",
             Self::GlobalAveragePool => "GlobalAveragePool",
@@ -262,6 +256,23 @@ fn reduction_name(function: Reduction) -> &'static str {
         Reduction::Max => "ReduceMax",
         Reduction::Min => "ReduceMin",
         Reduction::Product => "ReduceProd",
+    }
+}
+
+/// ONNX's name of a function of two values; of a mask, that of the operator that it is a part of.
+fn binary_name(function: Binary) -> &'static str {
+    match function {
+        Binary::Add => "Add",
+        Binary::Sub => "Sub",
+        Binary::Mul => "Mul",
+        Binary::Div => "Div",
+        Binary::Min => "Min",
+        Binary::Max => "Max",
+        Binary::Pow => "Pow",
+        Binary::Equal => "Equal",
+        Binary::Greater => "Greater",
+        Binary::GreaterOrEqual => "GreaterOrEqual",
+        Binary::Keep | Binary::Drop => "Where",
     }
 }
 

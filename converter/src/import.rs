@@ -30,6 +30,7 @@ mod external;
 mod fold;
 mod function;
 mod inputs;
+mod logic;
 mod nodes;
 mod normalise;
 mod order;
@@ -87,6 +88,7 @@ const SEVERAL: &[(&str, SeveralFn)] =
 const OPERATORS: &[(&str, ImportFn)] = &[
     ("Abs", |call, builder| function::of(call, builder, Function::Abs)),
     ("Add", arithmetic::add),
+    ("And", logic::and),
     ("AveragePool", pool::average_pool),
     ("BatchNormalization", conv::batch_norm),
     ("Cast", activation::cast),
@@ -101,6 +103,7 @@ const OPERATORS: &[(&str, ImportFn)] = &[
     ("Div", arithmetic::div),
     ("Dropout", activation::dropout),
     ("Elu", function::elu),
+    ("Equal", logic::equal),
     ("Erf", |call, builder| function::of(call, builder, Function::Erf)),
     ("Exp", |call, builder| function::of(call, builder, Function::Exp)),
     ("Expand", expand::expand),
@@ -110,12 +113,16 @@ const OPERATORS: &[(&str, ImportFn)] = &[
     ("Gemm", dense::gemm),
     ("GlobalAveragePool", pool::global_average_pool),
     ("GlobalMaxPool", reduce::global_max),
+    ("Greater", logic::greater),
+    ("GreaterOrEqual", logic::greater_or_equal),
     ("GroupNormalization", normalise::group),
     ("HardSigmoid", function::hard_sigmoid),
     ("HardSwish", |call, builder| function::of(call, builder, Function::HardSwish)),
     ("Identity", activation::identity),
     ("InstanceNormalization", normalise::instance),
     ("LeakyRelu", activation::leaky_relu),
+    ("Less", logic::less),
+    ("LessOrEqual", logic::less_or_equal),
     ("Log", |call, builder| function::of(call, builder, Function::Log)),
     ("MatMul", product::matmul),
     ("Max", arithmetic::max),
@@ -125,6 +132,8 @@ const OPERATORS: &[(&str, ImportFn)] = &[
     ("Mish", |call, builder| function::of(call, builder, Function::Mish)),
     ("Mul", arithmetic::mul),
     ("Neg", |call, builder| function::of(call, builder, Function::Neg)),
+    ("Not", logic::not),
+    ("Or", logic::or),
     ("PRelu", activation::prelu),
     ("Pad", pad::pad),
     ("Pow", arithmetic::pow),
@@ -165,6 +174,7 @@ const OPERATORS: &[(&str, ImportFn)] = &[
     ("Transpose", view::transpose),
     ("Unsqueeze", shape::unsqueeze),
     ("Upsample", resize::resize),
+    ("Where", logic::select),
 ];
 
 /// Imports a model file; external weights are read from its folder.

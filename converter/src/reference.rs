@@ -21,7 +21,7 @@ use crate::graph::{
 use crate::rearrange::Rearrange;
 use crate::resize::{Resize, Taps};
 use array::Broadcast;
-use function::apply;
+use function::{apply, combine};
 use std::collections::HashMap;
 
 /// Why a graph could not be interpreted.
@@ -224,9 +224,7 @@ impl Operands<'_> {
             Op::Sub => self.pairwise(|a, b| a - b),
             Op::Mul => self.pairwise(|a, b| a * b),
             Op::Div => self.pairwise(|a, b| a / b),
-            Op::Min => self.pairwise(f64::min),
-            Op::Max => self.pairwise(f64::max),
-            Op::Pow => self.pairwise(f64::powf),
+            Op::Binary(function) => self.pairwise(|a, b| combine(*function, a, b)),
             Op::MaxPool(window) => self.pool(window, pool::max),
             Op::AveragePool { window, count_include_pad } => {
                 self.pool(window, |x, g| pool::average(x, g, *count_include_pad))

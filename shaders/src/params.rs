@@ -93,6 +93,11 @@ pub(crate) fn binary(function: Binary, swapped: bool) -> [u32; 2] {
         Binary::Min => 4,
         Binary::Max => 5,
         Binary::Pow => 6,
+        Binary::Equal => 7,
+        Binary::Greater => 8,
+        Binary::GreaterOrEqual => 9,
+        Binary::Keep => 10,
+        Binary::Drop => 11,
     };
     [number, u32::from(swapped)]
 }

@@ -59,6 +59,11 @@ fn combined(x: f32, y: f32) -> f32 {
         case 3u: { return a / b; }
         case 4u: { return select(a, b, b < a); }
         case 5u: { return select(a, b, b > a); }
+        case 7u: { return select(0.0, 1.0, a == b); }
+        case 8u: { return select(0.0, 1.0, a > b); }
+        case 9u: { return select(0.0, 1.0, a >= b); }
+        case 10u: { return select(b, 0.0, a == 0.0); }
+        case 11u: { return select(0.0, b, a == 0.0); }
         default: { return power(a, b); }
     }
 }

@@ -31,10 +31,7 @@ pub(super) fn sink_reshapes(graph: &mut Graph) {
 
 /// What both operands of an element-wise operation are reshaped from, if that has one shape.
 fn meets(graph: &Graph, node: &Node, sources: &HashMap<ValueId, ValueId>) -> Option<[ValueId; 2]> {
-    let meet = matches!(
-        node.op,
-        Op::Add { .. } | Op::Sub | Op::Mul | Op::Div | Op::Min | Op::Max | Op::Pow
-    );
+    let meet = matches!(node.op, Op::Add { .. } | Op::Sub | Op::Mul | Op::Div | Op::Binary(_));
     let &[first, second] = &node.inputs[..] else { return None };
     let found = [*sources.get(&first)?, *sources.get(&second)?];
     let outer = [first, second, node.output].map(|id| graph.shape(id));

@@ -152,12 +152,14 @@ pub(super) fn cast(call: &Call<'_>, builder: &mut Builder) -> Result<Operand, Re
         Some(DataType::Float | DataType::Float16 | DataType::Double | DataType::Bfloat16) => {
             identity(call, builder)
         }
+        Some(DataType::Bool) => super::logic::truth(call, builder),
+        Some(DataType::Int32 | DataType::Int64) => super::logic::truncated(call, builder),
         _ => Err(Refusal::Attribute {
             name: "to",
             found: to.to_string(),
-            expected:
-                "1 (float), 10 (float16), 11 (double) or 16 (bfloat16): computed values are floats"
-                    .to_owned(),
+            expected: "1 (float), 6 (int32), 7 (int64), 9 (bool), 10 (float16), 11 (double) or 16 \
+                       (bfloat16): computed values are kept as floats"
+                .to_owned(),
         }),
     }
 }

@@ -4,7 +4,7 @@ use super::build::{Builder, Stage};
 use super::call::{Call, Operand, shape_refusal};
 use super::error::Refusal;
 use super::fold::elementwise::as_float;
-use crate::graph::{Activation, Function, Op, ValueId};
+use crate::graph::{Activation, Binary, Function, Op, ValueId};
 use crate::tensor::Tensor;
 
 /// The shape of a broadcast result: axes are aligned at the end, an axis of 1 stretches.
@@ -76,7 +76,7 @@ pub(super) fn pow(call: &Call<'_>, builder: &mut Builder) -> Result<Operand, Ref
         Some(3.0) => builder.chain(call, x, [product(x), product(x)]),
         _ => {
             let exponent = builder.value(exponent, "its exponent")?;
-            builder.emit(call, Op::Pow, vec![x, exponent], shape)
+            builder.emit(call, Op::Binary(Binary::Pow), vec![x, exponent], shape)
         }
     }
 }
@@ -88,12 +88,12 @@ pub(super) fn sum(call: &Call<'_>, builder: &mut Builder) -> Result<Operand, Ref
 
 /// The smallest of the operands.
 pub(super) fn min(call: &Call<'_>, builder: &mut Builder) -> Result<Operand, Refusal> {
-    several(call, builder, &Op::Min)
+    several(call, builder, &Op::Binary(Binary::Min))
 }
 
 /// The largest of the operands.
 pub(super) fn max(call: &Call<'_>, builder: &mut Builder) -> Result<Operand, Refusal> {
-    several(call, builder, &Op::Max)
+    several(call, builder, &Op::Binary(Binary::Max))
 }
 
 /// `(a + b + ...) / n`.

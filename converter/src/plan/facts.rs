@@ -32,9 +32,7 @@ pub fn node_macs(graph: &Graph, node: &Node) -> u64 {
         | Op::Sub
         | Op::Mul
         | Op::Div
-        | Op::Min
-        | Op::Max
-        | Op::Pow
+        | Op::Binary(_)
         | Op::MaxPool(_)
         | Op::AveragePool { .. }
         | Op::GlobalAveragePool
@@ -73,7 +71,7 @@ pub fn node_params(graph: &Graph, node: &Node) -> u64 {
         Op::BatchNorm { .. } => operands(1..3),
         Op::Activation(activation) => slopes(activation),
         Op::Add { activation } => operands(0..2) + slopes(activation),
-        Op::Sub | Op::Mul | Op::Div | Op::Min | Op::Max | Op::Pow | Op::MatMul => operands(0..2),
+        Op::Sub | Op::Mul | Op::Div | Op::Binary(_) | Op::MatMul => operands(0..2),
         Op::Unary(_)
         | Op::Softmax { .. }
         | Op::MaxPool(_)

@@ -159,9 +159,7 @@ impl<'g> Lowering<'g> {
             Op::Sub => self.binary(node, Binary::Sub, &Activation::None),
             Op::Mul => self.binary(node, Binary::Mul, &Activation::None),
             Op::Div => self.binary(node, Binary::Div, &Activation::None),
-            Op::Min => self.binary(node, Binary::Min, &Activation::None),
-            Op::Max => self.binary(node, Binary::Max, &Activation::None),
-            Op::Pow => self.binary(node, Binary::Pow, &Activation::None),
+            Op::Binary(function) => self.binary(node, *function, &Activation::None),
             Op::MaxPool(window) => self.max_pool(node, *window),
             Op::AveragePool { window, count_include_pad } => {
                 self.average_pool(node, *window, *count_include_pad)

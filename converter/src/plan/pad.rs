@@ -42,9 +42,7 @@ fn takes_zeros(op: &Op) -> bool {
         | Op::Sub
         | Op::Mul
         | Op::Div
-        | Op::Min
-        | Op::Max
-        | Op::Pow
+        | Op::Binary(_)
         | Op::MaxPool(_)
         | Op::GlobalAveragePool
         | Op::Linear { .. }

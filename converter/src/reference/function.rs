@@ -1,6 +1,6 @@
 //! The oracle's element-wise functions, in f64.
 
-use crate::graph::Function;
+use crate::graph::{Binary, Function};
 
 /// The value of a function, as [`Function`] defines it.
 pub(super) fn apply(function: Function, x: f64) -> f64 {
@@ -31,6 +31,27 @@ pub(super) fn apply(function: Function, x: f64) -> f64 {
         Function::Sign => x.signum(),
         Function::Sin => x.sin(),
         Function::Cos => x.cos(),
+    }
+}
+
+/// The value of a function of two values, as [`Binary`] defines it.
+pub(super) fn combine(function: Binary, a: f64, b: f64) -> f64 {
+    let truth = |holds: bool| f64::from(u8::from(holds));
+    match function {
+        Binary::Add => a + b,
+        Binary::Sub => a - b,
+        Binary::Mul => a * b,
+        Binary::Div => a / b,
+        Binary::Min => a.min(b),
+        Binary::Max => a.max(b),
+        Binary::Pow => a.powf(b),
+        Binary::Equal => truth(a == b),
+        Binary::Greater => truth(a > b),
+        Binary::GreaterOrEqual => truth(a >= b),
+        Binary::Keep if a == 0.0 => 0.0,
+        Binary::Keep => b,
+        Binary::Drop if a == 0.0 => b,
+        Binary::Drop => 0.0,
     }
 }
 

@@ -109,9 +109,7 @@ fn detail(op: &Op) -> String {
         | Op::Sub
         | Op::Mul
         | Op::Div
-        | Op::Min
-        | Op::Max
-        | Op::Pow
+        | Op::Binary(_)
         | Op::GlobalAveragePool
         | Op::MatMul
         | Op::Reshape

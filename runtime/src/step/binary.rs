@@ -24,6 +24,16 @@ pub enum Binary {
     Max,
     /// `a` to the power `b`; NaN for negative `a` unless `b` is a whole number.
     Pow,
+    /// `a == b ? 1 : 0`.
+    Equal,
+    /// `a > b ? 1 : 0`.
+    Greater,
+    /// `a >= b ? 1 : 0`.
+    GreaterOrEqual,
+    /// `a == 0 ? 0 : b`: the values of `b` where `a` is true.
+    Keep,
+    /// `a == 0 ? b : 0`: the values of `b` where `a` is false.
+    Drop,
 }
 
 impl Binary {
@@ -37,6 +47,11 @@ impl Binary {
             Self::Min => "min",
             Self::Max => "max",
             Self::Pow => "pow",
+            Self::Equal => "equal",
+            Self::Greater => "greater",
+            Self::GreaterOrEqual => "greater_or_equal",
+            Self::Keep => "keep",
+            Self::Drop => "drop",
         }
     }
 }

@@ -117,6 +117,14 @@ pub(super) fn greater(call: &Call<'_>) -> Result<Tensor, Refusal> {
     comparison(call, |a, b| a > b, |a, b| a > b)
 }
 
+pub(super) fn less_or_equal(call: &Call<'_>) -> Result<Tensor, Refusal> {
+    comparison(call, |a, b| a <= b, |a, b| a <= b)
+}
+
+pub(super) fn greater_or_equal(call: &Call<'_>) -> Result<Tensor, Refusal> {
+    comparison(call, |a, b| a >= b, |a, b| a >= b)
+}
+
 pub(super) fn and(call: &Call<'_>) -> Result<Tensor, Refusal> {
     comparison(call, |_, _| false, |a, b| a != 0 && b != 0)
 }

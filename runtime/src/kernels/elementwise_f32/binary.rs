@@ -46,6 +46,15 @@ impl Pairing<'_> {
             (Binary::Max, true) => repeated.with(y, |b, a| larger(a, b)),
             (Binary::Pow, false) => repeated.with(y, libm::powf),
             (Binary::Pow, true) => repeated.with(y, |b, a| libm::powf(a, b)),
+            (Binary::Equal, _) => repeated.with(y, |a, b| truth(a == b)),
+            (Binary::Greater, false) => repeated.with(y, |a, b| truth(a > b)),
+            (Binary::Greater, true) => repeated.with(y, |b, a| truth(a > b)),
+            (Binary::GreaterOrEqual, false) => repeated.with(y, |a, b| truth(a >= b)),
+            (Binary::GreaterOrEqual, true) => repeated.with(y, |b, a| truth(a >= b)),
+            (Binary::Keep, false) => repeated.with(y, keep),
+            (Binary::Keep, true) => repeated.with(y, |b, a| keep(a, b)),
+            (Binary::Drop, false) => repeated.with(y, drop),
+            (Binary::Drop, true) => repeated.with(y, |b, a| drop(a, b)),
         }
     }
 }
@@ -58,6 +67,21 @@ fn smaller(a: f32, b: f32) -> f32 {
 #[inline(always)]
 fn larger(a: f32, b: f32) -> f32 {
     if b > a { b } else { a }
+}
+
+#[inline(always)]
+fn truth(holds: bool) -> f32 {
+    f32::from(u8::from(holds))
+}
+
+#[inline(always)]
+fn keep(a: f32, b: f32) -> f32 {
+    if a == 0.0 { 0.0 } else { b }
+}
+
+#[inline(always)]
+fn drop(a: f32, b: f32) -> f32 {
+    if a == 0.0 { b } else { 0.0 }
 }
 
 /// One row of the second operand.
