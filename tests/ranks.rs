@@ -120,12 +120,48 @@ fn elementwise_operators_take_any_number_of_axes() {
 }
 
 #[test]
-fn softmax_runs_along_every_axis() {
+fn softmax_runs_along_every_axis_and_in_old_models_along_all_behind_it() {
     for shape in SHAPES {
-        for axis in 0..shape.len() {
-            let axis = vec![AttributeProto::int("axis", axis as i64)];
-            import(&file(shape).node_with("Softmax", "x", "y", axis), shape);
+        for (op, opset) in
+            [("Softmax", 18), ("Softmax", 11), ("LogSoftmax", 18), ("LogSoftmax", 11)]
+        {
+            for axis in 0..shape.len() {
+                let along = vec![AttributeProto::int("axis", axis as i64)];
+                let file = OnnxFile::new(opset, shape)
+                    // Exponentials of these would overflow.
+                    .floats("far", &[], &[300.0])
+                    .node("Mul", "x far", "t")
+                    .node_with(op, "t", "y", along);
+                let graph = import(&file, shape);
+                let x = Random(2).vec(shape.iter().product()).into_iter().map(f64::from).collect();
+                let y = &reference::run(&graph, &[x]).unwrap()[0];
+                let probability = |&y: &f64| if op == "Softmax" { y } else { y.exp() };
+                let end = if opset < 13 { shape.len() } else { axis + 1 };
+                let groups: usize = shape[..axis].iter().chain(&shape[end..]).product();
+                let total: f64 = y.iter().map(probability).sum();
+                assert!((total - groups as f64).abs() < 1e-9, "{op} {opset} {shape:?} {axis}");
+            }
         }
+    }
+}
+
+#[test]
+fn a_constant_mask_chooses_between_two_values() {
+    for shape in SHAPES {
+        let last = shape[shape.len() - 1];
+        let even: Vec<i64> = (0..last as i64).map(|k| (k % 2 == 0).into()).collect();
+        let file = file(shape)
+            .ints("mask", &even)
+            .floats("other", &[1], &[-7.0])
+            .node("Neg", "x", "n")
+            .node("Where", "mask n x", "w")
+            .node("Where", "mask w other", "y");
+        let graph = import(&file, shape);
+        let x: Vec<f64> =
+            Random(4).vec(shape.iter().product()).into_iter().map(f64::from).collect();
+        let chosen = |(k, x): (usize, &f64)| if k % last % 2 == 0 { -x } else { -7.0 };
+        let expected: Vec<f64> = x.iter().enumerate().map(chosen).collect();
+        assert_eq!(reference::run(&graph, &[x]).unwrap()[0], expected);
     }
 }
 

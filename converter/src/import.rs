@@ -124,6 +124,7 @@ const OPERATORS: &[(&str, ImportFn)] = &[
     ("Less", logic::less),
     ("LessOrEqual", logic::less_or_equal),
     ("Log", |call, builder| function::of(call, builder, Function::Log)),
+    ("LogSoftmax", activation::log_softmax),
     ("MatMul", product::matmul),
     ("Max", arithmetic::max),
     ("MaxPool", pool::max_pool),

@@ -4,7 +4,7 @@ use super::arithmetic::broadcast;
 use super::build::{Builder, Stage, finite};
 use super::call::{Call, Operand, checked_axis, shape_refusal};
 use super::error::Refusal;
-use crate::graph::{Activation, Op};
+use crate::graph::{Activation, Function, Op, Reduction};
 use crate::onnx::DataType;
 use crate::tensor::{Tensor, elements};
 
@@ -142,6 +142,26 @@ pub(super) fn softmax(call: &Call<'_>, builder: &mut Builder) -> Result<Operand,
         Stage::reshape(shape),
     ];
     builder.chain(call, x, stages)
+}
+
+/// `x - m - ln(sum e^(x - m))` along one axis, with the largest value m, so that nothing overflows.
+/// Before opset 13 all axes from `axis` on count as one.
+pub(super) fn log_softmax(call: &Call<'_>, builder: &mut Builder) -> Result<Operand, Refusal> {
+    let input = call.operand(0, "its input")?;
+    let shape = input.shape().to_vec();
+    let old = call.opset < 13;
+    let axis = checked_axis("axis", call.int("axis", if old { 1 } else { -1 })?, shape.len())?;
+    let axes: Vec<usize> = if old { (axis..shape.len()).collect() } else { vec![axis] };
+    let one = |(k, &n): (usize, &usize)| if axes.contains(&k) { 1 } else { n };
+    let kept: Vec<usize> = shape.iter().enumerate().map(one).collect();
+    let reduce = |function| Op::Reduce { function, axes: axes.clone() };
+    let x = builder.value(input, "its input")?;
+    let top = builder.emit_part(call, reduce(Reduction::Max), vec![x], kept.clone())?;
+    let below = builder.emit_part(call, Op::Sub, vec![x, top], shape.clone())?;
+    let powers = builder.emit_part(call, Op::Unary(Function::Exp), vec![below], shape.clone())?;
+    let sum = builder.emit_part(call, reduce(Reduction::Sum), vec![powers], kept.clone())?;
+    let log = builder.emit_part(call, Op::Unary(Function::Log), vec![sum], kept)?;
+    builder.emit(call, Op::Sub, vec![below, log], shape)
 }
 
 /// The operand itself: networks compute in f32, whatever floats their file stores.

@@ -53,6 +53,7 @@ pub(super) const FOLDS: &[(&str, Fold)] = &[
     ("MatMul", Fold::Values(product::matmul)),
     ("Max", Fold::Values(elementwise::max)),
     ("Min", Fold::Values(elementwise::min)),
+    ("Mod", Fold::Values(elementwise::modulo)),
     ("Mul", Fold::Values(elementwise::mul)),
     ("Neg", Fold::Values(elementwise::neg)),
     ("Not", Fold::Values(elementwise::not)),
@@ -65,6 +66,7 @@ pub(super) const FOLDS: &[(&str, Fold)] = &[
     ("Reshape", Fold::Import),
     ("ScatterND", Fold::Values(arrange::scatter_nd)),
     ("Shape", Fold::Shapes(shape)),
+    ("Size", Fold::Shapes(size)),
     ("Slice", Fold::Values(arrange::slice)),
     ("Split", Fold::Import),
     ("Sqrt", Fold::Values(elementwise::sqrt)),
@@ -74,6 +76,7 @@ pub(super) const FOLDS: &[(&str, Fold)] = &[
     ("Transpose", Fold::Values(arrange::transpose)),
     ("Unsqueeze", Fold::Import),
     ("Where", Fold::Values(elementwise::select)),
+    ("Xor", Fold::Values(elementwise::xor)),
 ];
 
 const ROLE: &str = "its operand";
@@ -128,6 +131,14 @@ fn shape(call: &Call<'_>) -> Result<Tensor, Refusal> {
     let axes = shape.get(start..end).unwrap_or(&[]);
     let lengths: Vec<i64> = axes.iter().filter_map(|&n| i64::try_from(n).ok()).collect();
     tensor(vec![lengths.len()], Data::I64(lengths))
+}
+
+/// Number of elements.
+fn size(call: &Call<'_>) -> Result<Tensor, Refusal> {
+    let shape = call.operand(0, ROLE)?.shape();
+    let count = elements(shape).and_then(|n| i64::try_from(n).ok());
+    let count = count.ok_or_else(|| shape_refusal(ROLE, shape, "fewer elements"))?;
+    tensor(vec![], Data::I64(vec![count]))
 }
 
 /// Element types have become f32 or i64, so a cast only crosses between the two.

@@ -125,6 +125,23 @@ pub(super) fn greater_or_equal(call: &Call<'_>) -> Result<Tensor, Refusal> {
     comparison(call, |a, b| a >= b, |a, b| a >= b)
 }
 
+/// What division leaves: with the sign of the divisor, or (`fmod`) of the dividend.
+pub(super) fn modulo(call: &Call<'_>) -> Result<Tensor, Refusal> {
+    if call.flag("fmod", false)? {
+        return binary(call, |a, b| a % b, i64::checked_rem);
+    }
+    let floored = |a: i64, b: i64| {
+        let rest = a.checked_rem(b)?;
+        let other_sign = rest != 0 && (rest < 0) != (b < 0);
+        if other_sign { rest.checked_add(b) } else { Some(rest) }
+    };
+    binary(call, |a, b| a - b * (a / b).floor(), floored)
+}
+
+pub(super) fn xor(call: &Call<'_>) -> Result<Tensor, Refusal> {
+    comparison(call, |_, _| false, |a, b| (a != 0) != (b != 0))
+}
+
 pub(super) fn and(call: &Call<'_>) -> Result<Tensor, Refusal> {
     comparison(call, |_, _| false, |a, b| a != 0 && b != 0)
 }
