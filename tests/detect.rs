@@ -537,6 +537,34 @@ fn each_wrong_head_is_refused_with_its_reason() {
 }
 
 #[test]
+fn names_of_classes_are_as_many_as_the_classes_of_a_head() {
+    let right = head(Arrangement::Rows, Boxes::Centre, true, false);
+    let bytes = network(&right, None).finish();
+    let names = |names: &[&str]| names.iter().flat_map(postcard_bytes).collect::<Vec<u8>>();
+    let with = |head: Option<Head>, labels: Vec<u8>| {
+        let mut sections = sections_of(&bytes);
+        let head = head.map(|head| (SectionKind::Head.number(), false, postcard_bytes(&head)));
+        sections.extend(head);
+        sections.push((SectionKind::Labels.number(), false, labels));
+        assemble(*open(&bytes).header(), &sections)
+    };
+    let five = ["a", "b", "c", "d", "\u{e9}t\u{e9}"];
+    for head in [Some(right), None] {
+        assert!(open(&with(head, names(&five))).labels().eq(five));
+        let whole = names(&five);
+        for bad in [names(&["a", "b", "c", "d", ""]), names(&["a", "b", "c", "d", "\n"])] {
+            assert_eq!(Model::new(&with(head, bad)).err(), Some(FormatError::Labels));
+        }
+        let cut = whole[..whole.len() - 1].to_vec();
+        assert_eq!(Model::new(&with(head, cut)).err(), Some(FormatError::Labels));
+    }
+    let four = with(Some(right), names(&five[..4]));
+    assert_eq!(Model::new(&four).err(), Some(FormatError::Labels));
+    assert!(open(&with(None, names(&five[..4]))).labels().eq(["a", "b", "c", "d"]));
+    assert_eq!(open(&bytes).labels().count(), 0);
+}
+
+#[test]
 fn outputs_of_another_shape_are_refused_in_every_arrangement() {
     for head in heads() {
         let f = head.fields().unwrap() as u32;
@@ -548,4 +576,39 @@ fn outputs_of_another_shape_are_refused_in_every_arrangement() {
             assert_eq!(found, (!accepted).then_some(expected), "{head:?} {wrong:?}");
         }
     }
+}
+
+#[test]
+fn no_head_and_no_outputs_do_more_than_fail() {
+    let mut random = Random(6);
+    let (mut decoded, mut refused) = (0, 0);
+    for _ in 0..20_000 {
+        let mut head = random.pick(&heads());
+        let small = [0, 1, 2, 3, 5, 8, 64, u32::MAX];
+        match random.bits() % 8 {
+            0 => head.input.h = random.pick(&small),
+            1 => head.classes = random.pick(&small),
+            2 => head.level_count = random.bits() as u8,
+            3 => head.anchor_count = random.bits() as u8,
+            4 => head.levels[random.bits() as usize % MAX_LEVELS].stride = random.pick(&small),
+            5 => head.boxes = Boxes::Distances { bins: random.pick(&small) },
+            _ => {}
+        }
+        let n = random.bits() as usize % 4;
+        let length = |random: &mut Random| match head.predictions().zip(head.fields()) {
+            Some((n, f)) if n * f < 10_000 && random.bits() % 2 == 0 => n * f,
+            _ => random.bits() as usize % 300,
+        };
+        let outputs: Vec<Vec<f32>> = (0..n)
+            .map(|_| (0..length(&mut random)).map(|_| f32::from_bits(random.bits())).collect())
+            .collect();
+        let outputs: Vec<&[f32]> = outputs.iter().map(Vec::as_slice).collect();
+        let mut memory = [Candidate::default(); 5];
+        let letterbox = Letterbox::new(Fit::Centre, Hw { h: 7, w: 3 }, INPUT).unwrap();
+        match head.detect(&outputs, &letterbox, &mut memory) {
+            Ok(count) => decoded += usize::from(count > 0),
+            Err(_) => refused += 1,
+        }
+    }
+    assert!(decoded > 500 && refused > 500, "both happen: {decoded}, {refused}");
 }

@@ -156,6 +156,35 @@ fn a_file_says_what_its_outputs_mean() {
 }
 
 #[test]
+fn a_file_keeps_the_names_of_its_classes() {
+    let folder = Folder::new();
+    let picture = picture(&folder, 16);
+    let names = folder.file("names.txt", "cup\nkettle\n\n");
+    let flags = [&HEAD[..], &["--labels", text(&names)]].concat();
+    let strand = strand(&folder, &flags);
+    let label = |flags: &[&str]| {
+        let found = json(&detect(&strand, &picture, &[flags, &["--json"]].concat()));
+        found["things"][0]["label"].as_str().unwrap().to_owned()
+    };
+    assert_eq!(label(&[]), "kettle");
+    let others = folder.file("others.txt", "mug\npot");
+    assert_eq!(label(&["--labels", text(&others)]), "pot");
+
+    let onnx = folder.path("certain.onnx");
+    for (content, words) in [
+        ("cup", ["1 classes", "has 2"]),
+        ("a\nb\nc", ["3 classes", "has 2"]),
+        ("a\n\nb", ["line 2", "name"]),
+    ] {
+        let names = folder.file("bad.txt", content);
+        let flags = [&HEAD[..], &["--labels", text(&names)]].concat();
+        let refused = convert(&onnx, &folder.path("bad.strand"), &flags);
+        assert_refused(&refused, 1, &[&["bad.txt"], &words[..]].concat());
+        assert!(!folder.names().contains(&"bad.strand".to_owned()));
+    }
+}
+
+#[test]
 fn what_cannot_detect_is_refused_with_what_to_do() {
     let folder = Folder::new();
     let (onnx, output) = (folder.file("x.onnx", certain()), folder.path("x.strand"));

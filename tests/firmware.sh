@@ -41,6 +41,9 @@ for name in repvgg mobileone; do
         fail "$name ends with exit code $?"
 done
 
+build_firmware "$build/cases/repvgg" --features detection ||
+    fail "boxes from scores do not link: a panic is reachable in unbraid_runtime::detect"
+
 # The link check must be able to fail: with one reachable panic the same program does not link.
 if build_firmware "$build/cases/repvgg" --features panicking >"$log" 2>&1; then
     fail "a program with a reachable panic links, so linking proves nothing"

@@ -393,6 +393,7 @@ mod tests {
             steps: vec![],
             fused_regions: 0,
             head: None,
+            labels: vec![],
         };
         let params: Vec<Param> = params.iter().map(|param| param.parse().unwrap()).collect();
         Preset::named(name).unwrap().head(&plan, &params)

@@ -12,6 +12,7 @@ mod command {
     pub(crate) mod detect;
     pub(crate) mod failure;
     pub(crate) mod inspect;
+    pub(crate) mod labels;
     pub(crate) mod run;
     pub(crate) mod sample;
     pub(crate) mod strand;
@@ -78,6 +79,7 @@ fn convert(args: &convert::Args) -> Result<String, Failure> {
     let pruned = args.prune(&mut fused.graph);
     let mut plan = plan::plan(&fused.graph, &args.plan(&fused)).during("plan", &args.model)?;
     plan.head = args.head(&plan).during("describe the detector in", &args.model)?;
+    plan.labels = args.labels(&plan)?;
     let strand = args.strand(&plan)?;
     let report = Report::new(before, &fused, &plan, strand.len()).with_pruning(pruned);
     args.save(&fused.graph, &report, &strand)

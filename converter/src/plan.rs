@@ -122,6 +122,8 @@ pub struct Plan {
     pub fused_regions: u32,
     /// What the outputs of a detector mean; planning leaves it open.
     pub head: Option<Head>,
+    /// Names of the classes, if they are to be kept; planning leaves them open.
+    pub labels: Vec<String>,
 }
 
 /// Plans the whole graph.
@@ -159,6 +161,7 @@ pub fn plan(graph: &Graph, options: &Options) -> Result<Plan, PlanError> {
         steps,
         fused_regions: options.fused_regions,
         head: None,
+        labels: vec![],
     })
 }
 

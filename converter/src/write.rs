@@ -121,6 +121,7 @@ fn written(plan: &Plan, kind: SectionKind, weights: &[u8]) -> Result<Strand, Wri
     let (steps, names) = (records(&plan.steps)?, records(&plan.names)?);
     let (ports, meta) = (ports(plan)?, records(&[meta])?);
     let head = plan.head.map(|head| records(&[head])).transpose()?;
+    let labels = records(&plan.labels)?;
     let mut sections: Vec<(SectionKind, &[u8])> = vec![
         (SectionKind::Plan, &steps),
         (kind, weights),
@@ -130,6 +131,9 @@ fn written(plan: &Plan, kind: SectionKind, weights: &[u8]) -> Result<Strand, Wri
     sections.extend(plain.map(|plain| (SectionKind::PlainWeights, plain)));
     sections.push((SectionKind::Meta, &meta));
     sections.extend(head.as_deref().map(|head| (SectionKind::Head, head)));
+    if !plan.labels.is_empty() {
+        sections.push((SectionKind::Labels, &labels));
+    }
     assemble(plan, &sections)
 }
 

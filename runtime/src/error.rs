@@ -165,6 +165,8 @@ pub enum FormatError {
     NoPorts,
     /// The step names cannot be decoded, or are not as many as the steps.
     Names,
+    /// The names of the classes cannot be decoded, or are not as many as a detector's classes.
+    Labels,
     /// The description of the detector's outputs is wrong.
     Head {
         /// What is wrong.
@@ -239,6 +241,9 @@ impl fmt::Display for FormatError {
             Self::Port { index, fault } => write!(f, "port {index}: {fault}"),
             Self::NoPorts => f.write_str("a network needs an input and an output"),
             Self::Names => f.write_str("the step names cannot be decoded or are not one a step"),
+            Self::Labels => {
+                f.write_str("the names of the classes cannot be decoded or are not one a class")
+            }
             Self::Head { fault } => write!(f, "detector head: {fault}"),
         }
     }

@@ -122,6 +122,7 @@ impl<'m> Model<'m> {
         model.check_ports()?;
         model.check_names()?;
         model.check_head()?;
+        model.check_labels()?;
         Ok(model)
     }
 
@@ -169,6 +170,12 @@ impl<'m> Model<'m> {
     pub fn head(&self) -> Option<Head> {
         // Its checksum and content are proved.
         Head::from_section(self.table.find(SectionKind::Head, false).ok()??)
+    }
+
+    /// The name of each class, in order; nothing if the file has none.
+    pub fn labels(&self) -> Names<'m> {
+        let section = self.table.find(SectionKind::Labels, false).ok().flatten();
+        Names { rest: section.unwrap_or(&[]) }
     }
 
     /// The content of an optional section that this crate has no use for itself.
@@ -232,13 +239,15 @@ impl<'m> Model<'m> {
         if self.names.is_empty() {
             return Ok(());
         }
-        let mut names = self.names();
-        let mut count = 0u32;
-        while !names.rest.is_empty() {
-            names.next().filter(|name| is_name(name)).ok_or(FormatError::Names)?;
-            count = count.saturating_add(1);
-        }
+        let count = self.names().count_checked().ok_or(FormatError::Names)?;
         if count == self.header.step_count { Ok(()) } else { Err(FormatError::Names) }
+    }
+
+    fn check_labels(&self) -> Result<(), FormatError> {
+        let Some(rest) = self.table.find(SectionKind::Labels, true)? else { return Ok(()) };
+        let count = Names { rest }.count_checked().ok_or(FormatError::Labels)?;
+        let classes = self.head().map_or(count, |head| head.classes);
+        if count == classes { Ok(()) } else { Err(FormatError::Labels) }
     }
 
     fn check_head(&self) -> Result<(), FormatError> {
@@ -340,10 +349,22 @@ impl Iterator for Steps<'_> {
     }
 }
 
-/// Decodes the names of the steps one at a time.
+/// Decodes the names of the steps, or those of the classes, one at a time.
 #[derive(Clone, Debug)]
 pub struct Names<'m> {
     rest: &'m [u8],
+}
+
+impl Names<'_> {
+    /// How many there are, if all are names and nothing is left over.
+    fn count_checked(mut self) -> Option<u32> {
+        let mut count = 0u32;
+        while !self.rest.is_empty() {
+            self.next().filter(|name| is_name(name))?;
+            count = count.saturating_add(1);
+        }
+        Some(count)
+    }
 }
 
 impl<'m> Iterator for Names<'m> {

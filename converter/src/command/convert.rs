@@ -1,6 +1,7 @@
 //! `unbraid convert`: the flags of a conversion, and what follows it: files, proof, report.
 
 use super::failure::Failure;
+use super::labels;
 use super::strand::Strand;
 use indicatif::{ProgressBar, ProgressFinish, ProgressStyle};
 use std::iter;
@@ -80,6 +81,9 @@ pub(crate) struct Args {
     /// anchors, fit, fill, order, score or iou; may be given for several facts.
     #[arg(long, value_name = "KEY=VALUE", requires = "head")]
     head_param: Vec<Param>,
+    /// Names of the classes, one a line: the file keeps them.
+    #[arg(long, value_name = "FILE")]
+    labels: Option<PathBuf>,
     /// Print the report as JSON.
     #[arg(long)]
     json: bool,
@@ -143,6 +147,12 @@ impl Args {
     /// What the outputs of the planned network mean, as `--head` says it.
     pub(crate) fn head(&self, plan: &plan::Plan) -> Result<Option<Head>, HeadError> {
         self.head.map(|preset| preset.head(plan, &self.head_param)).transpose()
+    }
+
+    /// The names of the classes to keep.
+    pub(crate) fn labels(&self, plan: &plan::Plan) -> Result<Vec<String>, Failure> {
+        let classes = plan.head.map(|head| head.classes);
+        self.labels.as_deref().map_or(Ok(vec![]), |path| labels::to_keep(path, classes))
     }
 
     /// The bytes of the network.

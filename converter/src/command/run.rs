@@ -1,12 +1,12 @@
 //! `unbraid run`: an inference on each picture or tensor.
 
 use super::detect;
-use super::failure::{During, Failure};
+use super::failure::Failure;
+use super::labels;
 use super::strand::{Machine, Strand};
 use super::table::Table;
 use super::tensors::{self, ResizeFlag};
 use serde_json::{Value, json};
-use std::fs;
 use std::num::NonZeroUsize;
 use std::path::{Path, PathBuf};
 use unbraid_runtime::{Cpu, Port};
@@ -40,7 +40,7 @@ pub(crate) struct Args {
     top: Option<usize>,
     #[command(flatten)]
     detect: detect::Args,
-    /// Names of the classes, one a line.
+    /// Names of the classes, one a line [default: those in the file, if it keeps any].
     #[arg(long, value_name = "FILE")]
     labels: Option<PathBuf>,
     /// Print JSON.
@@ -52,7 +52,7 @@ pub(crate) struct Args {
 pub(crate) fn run(args: &Args) -> Result<String, Failure> {
     let mut strand = Strand::open(&args.file)?;
     let model = strand.model()?;
-    let labels = args.labels.as_deref().map_or(Ok(Vec::new()), labels)?;
+    let labels = labels::of(args.labels.as_deref(), &model)?;
     if args.detect.detect {
         let mut machine = Machine::new(args.threads, Cpu::detect())?;
         let mut found = detect::detect(&args.detect, &args.input, &model, &mut machine)?;
@@ -121,11 +121,6 @@ fn text_of(answers: &[Answer<'_>]) -> String {
             numbered.map(|(k, answer)| format!("run {k}\n{}\n", answer.text())).collect()
         }
     }
-}
-
-fn labels(path: &Path) -> Result<Vec<String>, Failure> {
-    let text = fs::read_to_string(path).during("read", path)?;
-    Ok(text.lines().map(str::to_owned).collect())
 }
 
 /// The classes with the highest scores, best first; of equal ones the first.

@@ -26,11 +26,13 @@ pub enum SectionKind {
     SparseWeights = 7,
     /// One [`Head`](crate::detect::Head) record: what the outputs of a detector mean.
     Head = 8,
+    /// The name of each class, one postcard string each.
+    Labels = 9,
 }
 
 impl SectionKind {
     /// All kinds this crate knows.
-    pub const ALL: [Self; 8] = [
+    pub const ALL: [Self; 9] = [
         Self::Plan,
         Self::Weights,
         Self::Ports,
@@ -39,6 +41,7 @@ impl SectionKind {
         Self::Meta,
         Self::SparseWeights,
         Self::Head,
+        Self::Labels,
     ];
 
     /// The number in the table.

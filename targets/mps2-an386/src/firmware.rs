@@ -6,6 +6,11 @@ use cortex_m_rt::{ExceptionFrame, entry, exception};
 use cortex_m_semihosting::debug::{self, EXIT_FAILURE, EXIT_SUCCESS};
 use cortex_m_semihosting::hio;
 use unbraid_runtime::{Arena, Kernels, Model, Session, arena_len, expanded_len, include_strand};
+#[cfg(feature = "detection")]
+use unbraid_runtime::{
+    detect::{Candidate, Letterbox},
+    dims::Hw,
+};
 
 static MODEL: &[u8] = include_strand!(concat!(env!("OUT_DIR"), "/model.strand"));
 static INPUT: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/input.f32"));
@@ -57,8 +62,22 @@ fn infer() -> Result<usize, Complaint> {
     if !bits.eq(values(EXPECTED).map(f32::to_bits)) {
         return Err(b"the scores differ from the host's");
     }
+    #[cfg(feature = "detection")]
+    if let Some(count) = things(&model, scores) {
+        return Ok(count);
+    }
     let best = scores.iter().enumerate().max_by(|(_, a), (_, b)| a.total_cmp(b));
     best.map(|(class, _)| class).ok_or(b"there are no scores")
+}
+
+/// How many things a detector with one output finds in a picture of twice its input's size.
+#[cfg(feature = "detection")]
+fn things(model: &Model<'_>, output: &[f32]) -> Option<usize> {
+    let head = model.head()?;
+    let source = Hw { h: head.input.h.checked_mul(2)?, w: head.input.w.checked_mul(2)? };
+    let letterbox = Letterbox::new(head.picture.fit, source, head.input)?;
+    let mut found = [Candidate::default(); 64];
+    head.detect(&[output], &letterbox, &mut found).ok()
 }
 
 /// Little-endian f32.
