@@ -8,7 +8,7 @@ use unbraid_runtime::model::{Model, crc32};
 use unbraid_runtime::span::Span;
 use unbraid_runtime::step::{
     Activation, Binary, Border, Conv, Function, Layout, Linear, MatMul, Normalise, Op, Operand,
-    PadMode, Reduction, Resample, Source, Step, Taps,
+    PadMode, Reduction, Resample, Source, Step, Taps, TopK,
 };
 use unbraid_runtime::{FormatError, PortFault, Region, Role, SectionFault, StepFault, arena_len};
 use unbraid_tests::steps::{add, view};
@@ -420,6 +420,20 @@ fn factors_of_products_fit_each_other() {
     let role = Role::Other;
     assert_eq!(fault(0, 3, 4, false), Some(StepFault::Empty { role }));
     assert_eq!(fault(16, 3, 4, false), Some(StepFault::OutOfBounds { role }));
+}
+
+#[test]
+fn no_more_channels_are_chosen_than_there_are() {
+    let input = Dims { h: 1, w: 2, c: 3 };
+    let fault = |count: u32, c| {
+        let top = TopK { count, largest: true, last: false };
+        step_fault(input, Dims { c, ..input }, Op::TopK(top))
+    };
+    assert_eq!((fault(1, 2), fault(3, 6)), (None, None));
+    for count in [0, 4, u32::MAX] {
+        assert_eq!(fault(count, 8), Some(StepFault::Count), "{count}");
+    }
+    assert_eq!(fault(2, 2), Some(StepFault::Shape { expected: Dims { c: 4, ..input } }));
 }
 
 #[test]

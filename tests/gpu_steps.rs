@@ -8,7 +8,7 @@ use unbraid_runtime::kernels::conv_f32::scratch_len;
 use unbraid_runtime::span::Span;
 use unbraid_runtime::step::{
     Activation, Binary, Border, Conv, Function, Layout, Linear, MatMul, Normalise, Op, PadMode,
-    Reduction, Resample, Source, Step, Taps, View,
+    Reduction, Resample, Source, Step, Taps, TopK, View,
 };
 use unbraid_tests::conv_cases::{ACTIVATIONS, ConvCase, ConvOperands, Random};
 use unbraid_tests::gpu::assert_gpu_equals_portable;
@@ -467,6 +467,22 @@ fn products_of_matrices_equal_portable() {
         strand.output(&format!("product {index}"), product);
     }
     assert_gpu_equals_portable(&strand);
+}
+
+#[test]
+fn the_best_channels_equal_portable() {
+    let input = Dims { h: 3, w: 5, c: 21 };
+    assert_cases(|_, _| {
+        let mut cases = Vec::new();
+        for (count, largest, last) in
+            [(1, true, false), (1, false, true), (2, true, true), (21, false, false)]
+        {
+            let op = Op::TopK(TopK { count, largest, last });
+            let output = Dims { c: 2 * count, ..input };
+            cases.push(Case { name: format!("{op:?}"), input, output, op });
+        }
+        cases
+    });
 }
 
 #[test]

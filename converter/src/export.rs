@@ -3,6 +3,7 @@
 //! What fusion put into a node comes out as nodes again: an activation follows its operation, bias
 //! vectors that depend on the border become an addition of a constant map. Same graph, same bytes.
 
+mod pick;
 mod reduce;
 mod resize;
 
@@ -128,6 +129,9 @@ impl<'a> Writer<'a> {
             }
             Op::Unary(Function::Silu) => self.silu(node),
             Op::Binary(function) => self.binary(node, *function),
+            Op::TopK { axis, count, largest, last } => {
+                self.top_k(node, *axis, *count, *largest, *last);
+            }
             Op::Reduce { axes, .. } => {
                 let input = self.name(node.inputs[0]).to_owned();
                 let output = self.name(node.output).to_owned();
@@ -160,6 +164,11 @@ impl<'a> Writer<'a> {
                 attributes.push(AttributeProto::string("mode", mode.name()));
             }
             Op::Resize(resize) => (operands, attributes) = self.resize(node, resize),
+            Op::Gather { axis, indices } => {
+                let indices = indices.iter().map(|&index| index as i64).collect();
+                operands.push(self.integers(&format!("{}_indices", node.name), indices));
+                attributes.push(AttributeProto::int("axis", *axis as i64));
+            }
             Op::Transpose { perm } => {
                 let perm = perm.iter().map(|&axis| axis as i64);
                 attributes.push(AttributeProto::ints("perm", perm.collect::<Vec<_>>()));

@@ -144,6 +144,25 @@ pub enum Op {
     },
     /// Mean over H and W, `[N,C,1,1]`.
     GlobalAveragePool,
+    /// Elements of one axis, in any order and number.
+    Gather {
+        /// The axis.
+        axis: usize,
+        /// Where they are found, one for each element of the result's axis.
+        indices: Vec<usize>,
+    },
+    /// The best elements along one axis, the best first, and behind them where they were found: twice as
+    /// many in all.
+    TopK {
+        /// The axis.
+        axis: usize,
+        /// How many.
+        count: usize,
+        /// The largest, or the smallest.
+        largest: bool,
+        /// Of equal elements the last one is the best, or the first; `count` is 1 then.
+        last: bool,
+    },
     /// All elements along some axes, which have length 1 in the result.
     Reduce {
         /// What is made of them.
@@ -240,6 +259,8 @@ impl Op {
             Self::SpaceToDepth { .. } => "SpaceToDepth",
             Self::Pad { .. } => "Pad",
             Self::Resize(_) => "Resize",
+            Self::Gather { .. } => "Gather",
+            Self::TopK { .. } => "TopK",
             Self::Reduce { function, .. } => reduction_name(*function),
             Self::Normalise { centred: true, .. } => "LayerNormalization",
             Self::Normalise { centred: false, .. } => "RMSNormalization",

@@ -35,6 +35,7 @@ mod nodes;
 mod normalise;
 mod order;
 mod pad;
+mod pick;
 mod pool;
 mod product;
 mod reduce;
@@ -82,13 +83,15 @@ type SeveralFn = fn(&Call<'_>, &mut Builder) -> Result<Vec<Operand>, Refusal>;
 
 /// Every operator with several results that a model may run.
 const SEVERAL: &[(&str, SeveralFn)] =
-    &[("LayerNormalization", normalise::layer), ("Split", split::split)];
+    &[("LayerNormalization", normalise::layer), ("Split", split::split), ("TopK", pick::top_k)];
 
 /// Every operator with one result that a model may run.
 const OPERATORS: &[(&str, ImportFn)] = &[
     ("Abs", |call, builder| function::of(call, builder, Function::Abs)),
     ("Add", arithmetic::add),
     ("And", logic::and),
+    ("ArgMax", pick::arg_max),
+    ("ArgMin", pick::arg_min),
     ("AveragePool", pool::average_pool),
     ("BatchNormalization", conv::batch_norm),
     ("Cast", activation::cast),
@@ -109,6 +112,7 @@ const OPERATORS: &[(&str, ImportFn)] = &[
     ("Expand", expand::expand),
     ("Flatten", shape::flatten),
     ("Floor", |call, builder| function::of(call, builder, Function::Floor)),
+    ("Gather", pick::gather),
     ("Gelu", function::gelu),
     ("Gemm", dense::gemm),
     ("GlobalAveragePool", pool::global_average_pool),

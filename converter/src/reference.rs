@@ -8,6 +8,7 @@
 mod array;
 mod conv;
 mod function;
+mod pick;
 mod pool;
 mod product;
 mod reduce;
@@ -240,6 +241,12 @@ impl Operands<'_> {
             | Op::SpaceToDepth { .. } => self.rearranged(),
             Op::Pad { pad, mode } => self.pad(*pad, *mode),
             Op::Resize(resize) => self.resize(resize),
+            Op::Gather { axis, indices } => self.gather(*axis, indices),
+            Op::TopK { axis, count, largest, last } => {
+                let x = self.get(0)?;
+                let best = pick::best(&x, *axis, *count, *largest, *last);
+                best.ok_or_else(|| self.error(format!("{count} of axis {axis} of {:?}", x.shape)))
+            }
             Op::Reduce { function, axes } => self.reduce(*function, axes),
             Op::Normalise { axes, centred, eps } => self.normalise(axes, *centred, f64::from(*eps)),
             Op::Concat { axis } => self.concat(*axis),
@@ -435,6 +442,15 @@ impl Operands<'_> {
             x = x.resampled(axis.axis, &Taps::of(resize, axis, input, output));
         }
         Ok(x)
+    }
+
+    fn gather(&self, axis: usize, indices: &[usize]) -> Result<Array, ReferenceError> {
+        let x = self.get(0)?;
+        let length = x.shape.get(axis).copied().unwrap_or(0);
+        match indices.iter().find(|&&index| index >= length) {
+            None => Ok(x.resampled(axis, &Taps::picking(indices))),
+            Some(index) => Err(self.error(format!("{index} of axis {axis} of {:?}", x.shape))),
+        }
     }
 
     fn reduce(&self, function: Reduction, axes: &[usize]) -> Result<Array, ReferenceError> {

@@ -111,6 +111,11 @@ pub struct Taps {
 }
 
 impl Taps {
+    /// Each output element is the input element of this number.
+    pub fn picking(indices: &[usize]) -> Self {
+        Self { count: 1, first: indices.to_vec(), weights: vec![1.0; indices.len()] }
+    }
+
     /// Each output element is the input element of its own number.
     pub fn identity(len: usize) -> Self {
         Self { count: 1, first: (0..len).collect(), weights: vec![1.0; len] }

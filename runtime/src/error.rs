@@ -385,6 +385,9 @@ impl fmt::Display for StepFault {
             Self::Broadcast => {
                 f.write_str("an axis of the second operand has neither the input's length nor 1")
             }
+            Self::Count => {
+                f.write_str("no channels to be chosen, more than there are, or of more than 2^24")
+            }
             Self::Factors => f.write_str("the factors of the product do not fit each other"),
             Self::Box => f.write_str("the box to copy into ends outside the output"),
             Self::View => f.write_str(

@@ -19,6 +19,7 @@ pub mod normalise_f32;
 pub mod pool_f32;
 pub mod reduce_f32;
 pub mod resample_f32;
+pub mod top_k_f32;
 
 use crate::cpu::Cpu;
 use crate::step::{Layout, Op};
@@ -32,6 +33,7 @@ use normalise_f32::NormaliseF32;
 use pool_f32::PoolF32;
 use reduce_f32::ReduceF32;
 use resample_f32::ResampleF32;
+use top_k_f32::TopKF32;
 
 /// One kernel of each contract.
 #[derive(Clone, Copy, Debug)]
@@ -46,6 +48,7 @@ pub struct Kernels {
     pub(crate) reduce_f32: &'static Kernel<ReduceF32>,
     pub(crate) normalise_f32: &'static Kernel<NormaliseF32>,
     pub(crate) matmul_f32: &'static Kernel<MatMulF32>,
+    pub(crate) top_k_f32: &'static Kernel<TopKF32>,
 }
 
 impl Kernels {
@@ -65,6 +68,7 @@ impl Kernels {
             reduce_f32: select(cpu),
             normalise_f32: select(cpu),
             matmul_f32: select(cpu),
+            top_k_f32: select(cpu),
         }
     }
 
@@ -97,6 +101,7 @@ impl Kernels {
             Op::Reduce(_) => self.reduce_f32.name,
             Op::Normalise(_) => self.normalise_f32.name,
             Op::MatMul(_) => self.matmul_f32.name,
+            Op::TopK(_) => self.top_k_f32.name,
         }
     }
 }

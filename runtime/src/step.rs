@@ -8,6 +8,7 @@ mod function;
 mod matmul;
 mod reduce;
 mod resample;
+mod top_k;
 mod view;
 
 use crate::dims::{Dims, Pad, Window};
@@ -18,6 +19,7 @@ pub use matmul::MatMul;
 pub use reduce::{Normalise, Reduction};
 pub use resample::{Resample, Taps};
 use serde::{Deserialize, Serialize};
+pub use top_k::TopK;
 pub use view::View;
 
 /// A feature map in the arena: f32, NHWC, `span.len == h * w * c * 4`, `span.offset` a multiple of 64.
@@ -211,6 +213,8 @@ pub enum Op {
     Normalise(Normalise),
     /// Products of matrices.
     MatMul(MatMul),
+    /// The best channels of each pixel.
+    TopK(TopK),
 }
 
 /// What padding holds. Reflected and wrapped rows and columns are taken from the picture.
@@ -274,6 +278,7 @@ impl Op {
             Self::Reduce(function) => function.name(),
             Self::Normalise(_) => "normalise",
             Self::MatMul(_) => "matmul",
+            Self::TopK(_) => "top_k",
         }
     }
 }

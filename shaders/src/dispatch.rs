@@ -163,6 +163,10 @@ fn work(step: &Step) -> Work {
             params: [&dims(input)[..], &dims(output), &[rows.count, columns.count]].concat(),
             operands: Operands { weights: rows.table, bias: columns.table, ..Operands::default() },
         },
+        Op::TopK(top) => {
+            let choice = [top.count, u32::from(top.largest), u32::from(top.last)];
+            alone(Extent::rows(input.h * input.w), &[&matrix(input), &choice])
+        }
         Op::MatMul(matmul) => Work {
             extent: Extent::rows(count(output)),
             params: [&dims(input)[..], &dims(output), &factor(matmul)].concat(),

@@ -256,6 +256,13 @@ pub const SHADERS: &[Shader] = &[
         &[as_written([64, 1, 1], [1, 1])],
     ),
     row(
+        "top_k",
+        wgsl!("top_k.wgsl"),
+        &[Params, Input, Output],
+        &[&GRID, &MATRIX, &["count", "largest", "last"]],
+        LANES,
+    ),
+    row(
         "matmul",
         wgsl!("matmul.wgsl"),
         &[Params, Input, Output, Other],

@@ -44,6 +44,8 @@ pub fn node_macs(graph: &Graph, node: &Node) -> u64 {
         | Op::SpaceToDepth { .. }
         | Op::Pad { .. }
         | Op::Resize(_)
+        | Op::Gather { .. }
+        | Op::TopK { .. }
         | Op::Reduce { .. }
         | Op::Normalise { .. }
         | Op::Concat { .. } => 0,
@@ -85,6 +87,8 @@ pub fn node_params(graph: &Graph, node: &Node) -> u64 {
         | Op::SpaceToDepth { .. }
         | Op::Pad { .. }
         | Op::Resize(_)
+        | Op::Gather { .. }
+        | Op::TopK { .. }
         | Op::Reduce { .. }
         | Op::Normalise { .. }
         | Op::Concat { .. } => 0,

@@ -9,6 +9,7 @@ use super::view::view;
 use super::weights::Weights;
 use super::{Options, Target};
 use crate::graph::{Activation, Graph, Node, Op, Pad, ValueId};
+use crate::resize::Taps;
 use crate::tensor::Tensor;
 use std::collections::HashMap;
 use unbraid_runtime::dims::Dims;
@@ -175,6 +176,8 @@ impl<'g> Lowering<'g> {
             Op::Slice { starts, steps } => self.slice(node, starts, steps),
             Op::Pad { pad, mode } => self.pad(node, *pad, *mode),
             Op::Resize(resize) => self.resize(node, resize),
+            Op::Gather { axis, indices } => self.resample(node, &[(*axis, Taps::picking(indices))]),
+            Op::TopK { axis, largest, last, .. } => self.top_k(node, *axis, (*largest, *last)),
             Op::Reduce { function, axes } => self.reduce(node, *function, axes),
             Op::Normalise { axes, centred, eps } => self.normalise(node, axes, *centred, *eps),
             Op::Concat { axis } => self.concat(node, *axis),

@@ -55,6 +55,8 @@ fn takes_zeros(op: &Op) -> bool {
         | Op::SpaceToDepth { .. }
         | Op::Pad { .. }
         | Op::Resize(_)
+        | Op::Gather { .. }
+        | Op::TopK { .. }
         | Op::Reduce { .. }
         | Op::Normalise { .. }
         | Op::Concat { .. } => false,

@@ -106,4 +106,29 @@ impl Lowering<'_> {
         self.push(node, step::Op::Softmax, Place { dims, ..input }, output);
         Ok(())
     }
+
+    /// The best elements along any axis: the operand is ordered so that it lies innermost, and every
+    /// other element is a row.
+    pub(super) fn top_k(
+        &mut self,
+        node: &Node,
+        axis: usize,
+        (largest, last): (bool, bool),
+    ) -> Result<(), Kind> {
+        let id = Self::operand(node, 0)?;
+        let (shape, result) = (self.graph.shape(id), self.graph.shape(node.output));
+        let length = |shape: &[usize]| {
+            let missing = || Kind::SoftmaxAxis { axis, shape: shape.to_vec() };
+            shape.get(axis).copied().filter(|&length| length > 0).ok_or_else(missing)
+        };
+        let (from, to) = (length(shape)?, length(result)?);
+        let buffer = self.ordered(id, &Order::with_innermost(shape, axis))?.buffer;
+        let rows = elements(shape).unwrap_or(0) / from;
+        let input = Place { buffer, dims: dims(rows, 1, from)? };
+        let buffer = self.store(node.output, Order::with_innermost(result, axis))?.buffer;
+        let output = Place { buffer, dims: dims(rows, 1, to)? };
+        let top = step::TopK { count: output.dims.c / 2, largest, last };
+        self.push(node, step::Op::TopK(top), input, output);
+        Ok(())
+    }
 }

@@ -1,4 +1,4 @@
-//! Lowering of resizing: tables of runs and weights along the rows and columns of a map.
+//! Lowering of resizing and of elements picked along an axis: tables of runs and weights along the rows and columns of a map.
 
 use super::error::Kind;
 use super::lower::{Lowering, Place};

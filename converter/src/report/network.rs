@@ -101,6 +101,8 @@ fn detail(op: &Op) -> String {
         Op::Slice { starts, steps } => vec![format!("from {starts:?} by {steps:?}")],
         Op::DepthToSpace { block, .. } | Op::SpaceToDepth { block } => vec![format!("{block}")],
         Op::Resize(resize) => resized(resize),
+        Op::Gather { axis, indices } => vec![format!("{} of axis {axis}", indices.len())],
+        Op::TopK { axis, count, .. } => vec![format!("{count} of axis {axis}")],
         Op::Reduce { axes, .. } | Op::Normalise { axes, .. } => vec![format!("axes {axes:?}")],
         Op::Concat { axis } | Op::Softmax { axis } => vec![format!("axis {axis}")],
         Op::BatchNorm { .. }

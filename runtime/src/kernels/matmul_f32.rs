@@ -159,19 +159,20 @@ fn pack(args: &Args<'_>, factor: &[f32], first: usize, panel: &mut [Columns]) {
 fn multiply(args: &Args<'_>, x: &[f32], panel: &[Columns], first: usize, y: &mut [f32]) {
     let len = NR.min(args.columns - first);
     let mut x = x;
-    for rows in y.chunks_mut(MR * args.columns) {
+    let width = args.columns.max(1);
+    for rows in y.chunks_mut(width.saturating_mul(MR)) {
         let mut sums = [[0.0; NR]; MR];
-        let count = rows.len().checked_div(args.columns).unwrap_or(0);
+        let count = rows.len() / width;
         let Some((tile, after)) = x.split_at_checked(count * args.depth) else { return };
         x = after;
         if count == MR {
             four_rows(tile, panel, &mut sums);
         } else {
-            for (row, sum) in tile.chunks_exact(args.depth).zip(&mut sums) {
+            for (row, sum) in tile.chunks_exact(args.depth.max(1)).zip(&mut sums) {
                 one_row(row, panel, sum);
             }
         }
-        for (row, sum) in rows.chunks_exact_mut(args.columns).zip(&sums) {
+        for (row, sum) in rows.chunks_exact_mut(width).zip(&sums) {
             let to = row.get_mut(first..).and_then(|rest| rest.get_mut(..len));
             to.into_iter().flatten().zip(sum).for_each(|(to, from)| *to = *from);
         }

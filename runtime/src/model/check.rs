@@ -14,7 +14,7 @@ use crate::kernels::{conv_f32, depthwise_f32, linear_f32, matmul_f32, resample_f
 use crate::span::Span;
 use crate::step::{
     Activation, Border, Conv, Function, Layout, Linear, MatMul, Normalise, Op, Operand, Resample,
-    Source, Step,
+    Source, Step, TopK,
 };
 
 /// What a span of a step is for.
@@ -80,6 +80,8 @@ pub enum StepFault {
     },
     /// An axis of the second operand has neither the input's length nor 1.
     Broadcast,
+    /// No channels to be chosen, more than there are, or of more than f32 can count.
+    Count,
     /// Factors of a product that do not fit each other.
     Factors,
     /// A box of the output that ends outside it.
@@ -171,6 +173,7 @@ impl Bounds {
             Op::Pad { pad, mode } => arrange::pad(pad, *mode, input),
             Op::Resample(resample) => self.resample(resample, step),
             Op::MatMul(matmul) => self.matmul(matmul, step),
+            Op::TopK(top) => chosen(*top, input),
             Op::Reduce(_) => reduced(input, step.output.dims),
             Op::Normalise(Normalise { epsilon, .. }) => {
                 match (0.0..f32::INFINITY).contains(epsilon) {
@@ -314,6 +317,13 @@ fn check_function(function: Function) -> Result<(), StepFault> {
         _ => true,
     };
     if finite { Ok(()) } else { Err(StepFault::Function) }
+}
+
+/// Values and channels of the best of each pixel.
+fn chosen(top: TopK, input: Dims) -> Result<Dims, StepFault> {
+    let fits = (1..=input.c).contains(&top.count) && input.c <= TopK::MAX_CHANNELS;
+    let c = top.count.checked_mul(2).filter(|_| fits);
+    c.map(|c| Dims { c, ..input }).ok_or(StepFault::Count)
 }
 
 /// Dims of which each axis is the input's or 1.

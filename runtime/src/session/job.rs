@@ -9,7 +9,7 @@ use crate::kernels::{
     elementwise_f32::{self, Operation, Pairing},
     linear_f32, matmul_f32, normalise_f32,
     pool_f32::{self, Pool},
-    reduce_f32, resample_f32,
+    reduce_f32, resample_f32, top_k_f32,
 };
 use crate::model::{Model, macs};
 use crate::span::Span;
@@ -57,6 +57,7 @@ enum Args<'a> {
     Reduce(reduce_f32::Args<'a>),
     Normalise(normalise_f32::Args<'a>),
     MatMul(matmul_f32::Args<'a>),
+    TopK(top_k_f32::Args<'a>),
 }
 
 /// One step, all bounds proved.
@@ -116,6 +117,7 @@ impl<'a> Job<'a> {
             Args::Reduce(args) => kernels.reduce_f32.run(cpu, args, rows, y, scratch),
             Args::Normalise(args) => kernels.normalise_f32.run(cpu, args, rows, y, scratch),
             Args::MatMul(args) => kernels.matmul_f32.run(cpu, args, rows, y, scratch),
+            Args::TopK(args) => kernels.top_k_f32.run(cpu, args, rows, y, scratch),
         }
     }
 }
@@ -176,6 +178,7 @@ impl<'a> Args<'a> {
                 let other = values(&matmul.other, model, maps)?;
                 matmul_f32::Args::new(matmul, input, output, x()?, other).map(Self::MatMul)
             }
+            Op::TopK(top) => top_k_f32::Args::new(*top, input, output, x()?).map(Self::TopK),
         }
     }
 
@@ -237,6 +240,7 @@ impl<'a> Args<'a> {
             Self::Reduce(args) => (rows, args.output_row(), reduce_f32::ROW_QUANTUM),
             Self::Normalise(args) => (args.parts(), args.part_len(), 1),
             Self::MatMul(args) => (args.rows(), args.output_row(), matmul_f32::ROW_QUANTUM),
+            Self::TopK(args) => (rows, args.output_row(), top_k_f32::ROW_QUANTUM),
         })
     }
 }
