@@ -596,7 +596,7 @@ fn no_head_and_no_outputs_do_more_than_fail() {
         }
         let n = random.bits() as usize % 4;
         let length = |random: &mut Random| match head.predictions().zip(head.fields()) {
-            Some((n, f)) if n * f < 10_000 && random.bits() % 2 == 0 => n * f,
+            Some((n, f)) if n * f < 10_000 && random.bits().is_multiple_of(2) => n * f,
             _ => random.bits() as usize % 300,
         };
         let outputs: Vec<Vec<f32>> = (0..n)

@@ -54,6 +54,13 @@ impl OnnxFile {
         self
     }
 
+    /// Gives the last node another output.
+    #[must_use]
+    pub fn another_output(mut self, name: &str) -> Self {
+        self.graph.node.iter_mut().last().expect("a node").output.push(name.into());
+        self
+    }
+
     /// Adds an initialiser of these floats.
     #[must_use]
     pub fn floats(mut self, name: &str, shape: &[usize], values: &[f32]) -> Self {
