@@ -20,7 +20,6 @@ use unbraid_tests::operator_case::{Case, cases, folder, precision, values};
 /// Operands that are weights or settings, by operator.
 const WEIGHTS: &[(&str, &[usize])] = &[
     ("BatchNormalization", &[1, 2, 3, 4]),
-    ("Clip", &[1, 2]),
     ("Conv", &[1, 2]),
     ("ConvTranspose", &[1, 2]),
     ("Dropout", &[1]),

@@ -1,9 +1,10 @@
 //! Our f64 interpreter against tract, an independent implementation: import and interpreter would
 //! have to be wrong in the same way as tract to pass. Models trained and small, one operator each.
 
-use std::io::Cursor;
+mod tract;
+
 use std::path::{Path, PathBuf};
-use tract_onnx::prelude::*;
+use tract::tract;
 use unbraid_converter::export::to_onnx;
 use unbraid_converter::fuse::{FuseMode, fuse};
 use unbraid_converter::graph::Graph;
@@ -16,22 +17,6 @@ use unbraid_tests::rng::Random;
 
 /// Largest difference, relative to the largest output: tract computes in f32.
 const TOLERANCE: f64 = 1e-5;
-
-/// Outputs of a model that has one input, as tract computes them.
-fn tract(bytes: &[u8], shape: &[usize], x: &[f32]) -> TractResult<Vec<Vec<f32>>> {
-    let model = onnx()
-        .model_for_read(&mut Cursor::new(bytes))?
-        .with_input_fact(0, f32::fact(shape).into())?
-        .into_typed()?
-        .into_runnable()?;
-    let input = Tensor::from_shape(shape, x)?;
-    let outputs = model.run(tvec!(input.into_tvalue()))?;
-    let values = |output: &TValue| {
-        let output = output.cast_to::<f32>()?;
-        Ok(output.try_as_plain_ram()?.as_slice::<f32>()?.to_vec())
-    };
-    outputs.iter().map(values).collect()
-}
 
 /// Panics unless the graph in our interpreter and the file in tract agree on a random picture.
 fn agree(name: &str, graph: &Graph, bytes: &[u8]) {

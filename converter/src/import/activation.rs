@@ -4,7 +4,7 @@ use super::arithmetic::broadcast;
 use super::build::{Builder, Stage, finite};
 use super::call::{Call, Operand, checked_axis, shape_refusal};
 use super::error::Refusal;
-use crate::graph::{Activation, Function, Op, Reduction};
+use crate::graph::{Activation, Binary, Function, Op, Reduction};
 use crate::onnx::DataType;
 use crate::tensor::{Tensor, elements};
 
@@ -35,11 +35,35 @@ pub(super) fn relu(call: &Call<'_>, builder: &mut Builder) -> Result<Operand, Re
 
 /// `min(max(x, lo), hi)`: bounds are attributes before opset 11, optional operands from then on.
 pub(super) fn clip(call: &Call<'_>, builder: &mut Builder) -> Result<Operand, Refusal> {
+    let computed = |operand: &Operand| !matches!(operand, Operand::Constant { .. });
+    if [1, 2].into_iter().filter_map(|k| call.optional(k)).any(computed) {
+        return clip_to_computed(call, builder);
+    }
     let (lo, hi) = bounds(call)?;
     if lo == f32::NEG_INFINITY && hi == f32::INFINITY {
         return identity(call, builder);
     }
     unary(call, builder, Op::Activation(Activation::Clamp { lo, hi }))
+}
+
+/// [`clip`] where a bound is computed: one number.
+fn clip_to_computed(call: &Call<'_>, builder: &mut Builder) -> Result<Operand, Refusal> {
+    let input = call.operand(0, "its input")?;
+    let shape = input.shape().to_vec();
+    let x = builder.value(input, "its input")?;
+    let mut stages = Vec::new();
+    for (index, role, function) in
+        [(1, "its lower bound", Binary::Max), (2, "its upper bound", Binary::Min)]
+    {
+        let none = |bound: &&Operand| bound.scalar(role).is_ok_and(f32::is_infinite);
+        let Some(bound) = call.optional(index).filter(|bound| !none(bound)) else { continue };
+        if elements(bound.shape()) != Some(1) || bound.shape().len() > shape.len() {
+            return Err(shape_refusal(role, bound.shape(), "one element"));
+        }
+        let bound = builder.value(bound, role)?;
+        stages.push(Stage::new(Op::Binary(function), shape.clone()).with([bound]));
+    }
+    builder.chain(call, x, stages)
 }
 
 /// The bounds of a Clip of floats, infinite where there is none.
