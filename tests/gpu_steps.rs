@@ -236,8 +236,6 @@ fn every_function_equals_portable() {
         Function::Ceil,
         Function::Round,
         Function::Sign,
-        Function::Sin,
-        Function::Cos,
     ];
     let mut strand = StrandBuilder::new();
     let dims = Dims { h: 3, w: 7, c: 19 };

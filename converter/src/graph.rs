@@ -320,8 +320,6 @@ fn function_name(function: Function) -> &'static str {
         Function::Ceil => "Ceil",
         Function::Round => "Round",
         Function::Sign => "Sign",
-        Function::Sin => "Sin",
-        Function::Cos => "Cos",
     }
 }
 

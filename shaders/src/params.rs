@@ -149,8 +149,6 @@ pub(crate) fn function(function: Function) -> [u32; 3] {
         Function::Ceil => plain(17),
         Function::Round => plain(18),
         Function::Sign => plain(19),
-        Function::Sin => plain(20),
-        Function::Cos => plain(21),
     }
 }
 

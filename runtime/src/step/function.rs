@@ -56,10 +56,6 @@ pub enum Function {
     Round,
     /// `x > 0 ? 1 : x < 0 ? -1 : x`.
     Sign,
-    /// Sine; the angle in radians.
-    Sin,
-    /// Cosine; the angle in radians.
-    Cos,
 }
 
 impl Function {
@@ -86,8 +82,6 @@ impl Function {
             Self::Ceil => "ceil",
             Self::Round => "round",
             Self::Sign => "sign",
-            Self::Sin => "sin",
-            Self::Cos => "cos",
         }
     }
 }

@@ -164,6 +164,14 @@ pub(super) fn neg(call: &Call<'_>) -> Result<Tensor, Refusal> {
     unary(call, |v| -v, i64::checked_neg)
 }
 
+pub(super) fn sin(call: &Call<'_>) -> Result<Tensor, Refusal> {
+    floats(call, f32::sin)
+}
+
+pub(super) fn cos(call: &Call<'_>) -> Result<Tensor, Refusal> {
+    floats(call, f32::cos)
+}
+
 pub(super) fn sqrt(call: &Call<'_>) -> Result<Tensor, Refusal> {
     floats(call, f32::sqrt)
 }

@@ -33,8 +33,6 @@ pub(super) fn apply(function: Function, values: &mut [f32]) {
         Function::Ceil => map(values, libm::ceilf),
         Function::Round => map(values, libm::rintf),
         Function::Sign => map(values, sign),
-        Function::Sin => map(values, libm::sinf),
-        Function::Cos => map(values, libm::cosf),
     }
 }
 
