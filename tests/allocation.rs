@@ -119,6 +119,7 @@ fn from_outputs_to_boxes_nothing_is_allocated() {
     let head = Head {
         input: Hw::square(64),
         classes: 3,
+        extra: 0,
         arrangement: Arrangement::Rows,
         boxes: Boxes::Grid,
         objectness: true,

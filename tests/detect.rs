@@ -42,6 +42,7 @@ fn head(arrangement: Arrangement, boxes: Boxes, objectness: bool, logits: bool) 
     Head {
         input: INPUT,
         classes: 5,
+        extra: 0,
         arrangement,
         boxes,
         objectness,
@@ -62,7 +63,9 @@ fn heads() -> Vec<Head> {
         for boxes in BOXES {
             for (objectness, logits) in [(false, false), (false, true), (true, false), (true, true)]
             {
-                heads.push(head(arrangement, boxes, objectness, logits));
+                let head = head(arrangement, boxes, objectness, logits);
+                // With and without values that mean no box.
+                heads.push(Head { extra: heads.len() as u32 % 3, ..head });
             }
         }
     }
@@ -178,6 +181,7 @@ fn score(head: &Head, p: &Prediction) -> (f64, usize) {
         true => (probability(scores[0]), &scores[1..]),
         false => (1.0, scores),
     };
+    let classes = &classes[..head.classes as usize];
     let best = (0..classes.len()).rev().max_by(|&a, &b| classes[a].total_cmp(&classes[b]));
     (thing * probability(classes[best.unwrap()]), best.unwrap())
 }
@@ -519,6 +523,8 @@ fn each_wrong_head_is_refused_with_its_reason() {
         (|head| head.input.h = 32, HeadFault::Input { expected: Hw { h: 32, w: 96 } }),
         (|head| head.arrangement = Arrangement::Columns, HeadFault::Output { index: 0 }),
         (|head| head.classes = 6, HeadFault::Output { index: 0 }),
+        (|head| head.extra = 1, HeadFault::Output { index: 0 }),
+        (|head| head.extra = u32::MAX, HeadFault::Classes),
         (|head| head.levels[2].stride = 16, HeadFault::Output { index: 2 }),
     ];
     let right = head(Arrangement::Maps, Boxes::Anchors, true, true);

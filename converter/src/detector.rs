@@ -205,6 +205,7 @@ impl Preset {
         let mut head = Head {
             input,
             classes: 0,
+            extra: 0,
             arrangement: Arrangement::Rows,
             boxes: form.boxes,
             objectness: form.objectness,
@@ -218,12 +219,17 @@ impl Preset {
         };
         head.levels[..levels.len()].copy_from_slice(&levels);
         (head.arrangement, head.classes) = arranged(&head, output, &strides)?;
+        if let Some(classes) = facts.classes {
+            head.extra = head.classes.saturating_sub(classes);
+            head.classes = classes;
+        }
         checked(head, plan)
     }
 
     fn facts(&self, per_level: bool) -> Facts {
         Facts {
             form: if per_level { self.maps } else { Some(self.joined) },
+            classes: None,
             strides: None,
             anchors: self.anchors.to_vec(),
             picture: self.picture,
@@ -236,6 +242,8 @@ impl Preset {
 /// A preset with the user's parameters in place of its own.
 struct Facts {
     form: Option<Form>,
+    /// Not all values behind box and objectness, as without.
+    classes: Option<u32>,
     /// Not the preset's: maps say their own.
     strides: Option<Vec<u32>>,
     anchors: Vec<[f32; 2]>,
@@ -255,6 +263,7 @@ impl Facts {
                 self.form = Some(Form { objectness: *objectness, ..form });
             }
             Param::Logits(logits) => self.form = Some(Form { logits: *logits, ..form }),
+            Param::Classes(classes) => self.classes = Some(*classes),
             Param::Strides(strides) => self.strides = Some(strides.clone()),
             Param::Anchors(anchors) => self.anchors.clone_from(anchors),
             Param::Fit(fit) => self.picture.fit = *fit,
@@ -449,6 +458,17 @@ mod tests {
         assert_eq!((head.score_threshold, head.iou_threshold), (0.6, 0.1));
         let (fit, order) = (Fit::Stretch, ChannelOrder::Rgb);
         assert_eq!(head.picture, Picture { fit, fill: 0, order });
+    }
+
+    #[test]
+    fn values_behind_the_classes_are_extra() {
+        // Masks: 80 classes, 32 coefficients.
+        let masks = head("yolov8", &[&[1, 116, 8400]], &["classes=80"]).unwrap();
+        assert_eq!((masks.classes, masks.extra), (80, 32));
+        let faces = head("yolov5", &[&[1, 25200, 16]], &["classes=1"]).unwrap();
+        assert_eq!((faces.classes, faces.extra), (1, 10));
+        let too_many = head("yolov8", &[&[1, 84, 8400]], &["classes=81"]).unwrap_err();
+        assert!(matches!(too_many, HeadError::Refused(HeadFault::Output { index: 0 })));
     }
 
     #[test]

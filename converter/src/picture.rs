@@ -171,6 +171,7 @@ mod tests {
         Head {
             input: Hw { h: 4, w: 6 },
             classes: 1,
+            extra: 0,
             arrangement: Arrangement::Rows,
             boxes: Boxes::Centre,
             objectness: false,

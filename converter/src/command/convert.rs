@@ -77,8 +77,8 @@ pub(crate) struct Args {
     /// up to `--mean` and `--std`: most of them want 0 to 1, which is `--mean 0,0,0 --std 255,255,255`.
     #[arg(long, value_name = "FAMILY", value_parser = preset)]
     head: Option<Preset>,
-    /// A fact about the detector that is not its family's: boxes, objectness, logits, strides,
-    /// anchors, fit, fill, order, score or iou; may be given for several facts.
+    /// A fact about the detector that is not its family's: boxes, objectness, logits, classes,
+    /// strides, anchors, fit, fill, order, score or iou; may be given for several facts.
     #[arg(long, value_name = "KEY=VALUE", requires = "head")]
     head_param: Vec<Param>,
     /// Names of the classes, one a line: the file keeps them.

@@ -13,6 +13,8 @@ pub enum Param {
     Objectness(bool),
     /// Whether the logistic function is still to be applied.
     Logits(bool),
+    /// Number of classes, where other values follow them.
+    Classes(u32),
     /// Pixels a cell, level by level.
     Strides(Vec<u32>),
     /// Width and height of the anchors in pixels, level by level.
@@ -58,6 +60,7 @@ const ROWS: &[Row] = &[
     ("boxes", "centre, corners, grid, distances[:BINS] or anchors", |v| boxes(v).map(Param::Boxes)),
     ("objectness", "yes or no", |v| yes(v).map(Param::Objectness)),
     ("logits", "yes or no", |v| yes(v).map(Param::Logits)),
+    ("classes", "how many there are, 1 or more", |v| classes(v).map(Param::Classes)),
     ("strides", "pixels a cell of each level: 8,16,32", |v| list(v).map(Param::Strides)),
     ("anchors", "W,H,W,H,... in pixels, level by level", |v| pairs(v).map(Param::Anchors)),
     ("fit", "stretch, centre or corner", |v| fit(v).map(Param::Fit)),
@@ -99,6 +102,10 @@ fn yes(value: &str) -> Option<bool> {
         "no" => Some(false),
         _ => None,
     }
+}
+
+fn classes(value: &str) -> Option<u32> {
+    value.parse().ok().filter(|&classes| classes > 0)
 }
 
 fn fit(value: &str) -> Option<Fit> {
@@ -145,6 +152,7 @@ mod tests {
         assert_eq!(read("boxes=distances:16"), Ok(Param::Boxes(Boxes::Distances { bins: 16 })));
         assert_eq!(read("objectness=no"), Ok(Param::Objectness(false)));
         assert_eq!(read("logits=yes"), Ok(Param::Logits(true)));
+        assert_eq!(read("classes=80"), Ok(Param::Classes(80)));
         assert_eq!(read("strides=8, 16"), Ok(Param::Strides(vec![8, 16])));
         assert_eq!(read("anchors=1,2,3.5,4"), Ok(Param::Anchors(vec![[1.0, 2.0], [3.5, 4.0]])));
         assert_eq!(read("fit=corner"), Ok(Param::Fit(Fit::Corner)));
@@ -156,7 +164,8 @@ mod tests {
         );
         for (key, expected, _) in ROWS {
             for value in ["", "=", "=?", "=-1", "=1,2,3", "=nan", "=256"] {
-                let fits = matches!((*key, value), ("strides", "=1,2,3" | "=256"));
+                let fits =
+                    matches!((*key, value), ("strides", "=1,2,3" | "=256") | ("classes", "=256"));
                 let refused = Err(ParamError::Value { key, expected });
                 assert!(fits || read(&format!("{key}{value}")) == refused, "{key}{value}");
             }

@@ -34,6 +34,9 @@ pub struct Head {
     pub input: Hw,
     /// Number of classes, at least 1.
     pub classes: u32,
+    /// Values of a prediction behind its classes, which mean no box: coefficients of masks,
+    /// landmarks.
+    pub extra: u32,
     /// Where the values of a prediction lie.
     pub arrangement: Arrangement,
     /// What the first values of a prediction say about its rectangle.
@@ -58,7 +61,7 @@ pub struct Head {
     pub iou_threshold: f32,
 }
 
-/// Where the `F = box + objectness + classes` values of a prediction lie.
+/// Where the `F = box + objectness + classes + extra` values of a prediction lie.
 ///
 /// `N` predictions in one output count level by level, in a level anchor by anchor, then row by
 /// row. Append variants only: postcard numbers them.
@@ -173,7 +176,8 @@ impl Head {
     /// Values of a prediction; `None` when they cannot be counted.
     pub fn fields(&self) -> Option<usize> {
         let box_values = self.boxes.values().checked_add(u32::from(self.objectness))?;
-        usize::try_from(box_values.checked_add(self.classes)?).ok()
+        let fields = box_values.checked_add(self.classes)?.checked_add(self.extra)?;
+        usize::try_from(fields).ok()
     }
 
     /// The grids that count.
