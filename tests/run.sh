@@ -18,5 +18,8 @@ step sh tests/firmware.sh
 export UNBRAID_REQUIRE_GPU=1
 export XDG_RUNTIME_DIR="${XDG_RUNTIME_DIR:-${TMPDIR:-/tmp}}" # or its loader complains
 export VK_ICD_FILENAMES="/usr/share/vulkan/icd.d/lvp_icd.$(uname -m).json"
+# As firmware is built: without the kernels that plain networks do not need.
+step cargo clippy -p unbraid-runtime --no-default-features --all-targets -- -D warnings
+step cargo test -p unbraid-runtime --no-default-features --lib
 step cargo test --workspace --doc
 step cargo test --workspace --lib --bins --tests --no-fail-fast

@@ -269,6 +269,13 @@ pub enum SessionError {
         /// The number asked for.
         found: usize,
     },
+    /// A step whose kernel the feature `full` compiles in, in a program without it.
+    NotCompiled {
+        /// Which, from 0.
+        index: usize,
+        /// Its operation.
+        op: &'static str,
+    },
     /// The kernels refuse a step that the model's checks let pass: a defect of this crate.
     Step {
         /// Which, from 0.
@@ -295,6 +302,10 @@ impl fmt::Display for SessionError {
             Self::WorkerCount { found } => {
                 write!(f, "{found} workers asked for, must be 1 to {MAX_WORKERS}")
             }
+            Self::NotCompiled { index, op } => write!(
+                f,
+                "step {index} ({op}) has no kernel here: build unbraid-runtime with its feature full"
+            ),
             Self::Step { index } => write!(f, "no kernel accepts step {index}; please report this"),
             Self::InputLength { needed, found } => {
                 write!(f, "{found} values given, the input has {needed}")

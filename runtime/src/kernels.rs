@@ -13,6 +13,8 @@ pub mod conv_f32;
 pub mod copy_f32;
 pub mod depthwise_f32;
 pub mod elementwise_f32;
+#[cfg(feature = "full")]
+mod full;
 pub mod linear_f32;
 pub mod matmul_f32;
 pub mod normalise_f32;
@@ -27,13 +29,10 @@ use contract::{Kernel, select};
 use conv_f32::ConvF32;
 use depthwise_f32::DepthwiseF32;
 use elementwise_f32::ElementwiseF32;
+#[cfg(feature = "full")]
+use full::Full;
 use linear_f32::LinearF32;
-use matmul_f32::MatMulF32;
-use normalise_f32::NormaliseF32;
 use pool_f32::PoolF32;
-use reduce_f32::ReduceF32;
-use resample_f32::ResampleF32;
-use top_k_f32::TopKF32;
 
 /// One kernel of each contract.
 #[derive(Clone, Copy, Debug)]
@@ -44,11 +43,8 @@ pub struct Kernels {
     pub(crate) linear_f32: &'static Kernel<LinearF32>,
     pub(crate) pool_f32: &'static Kernel<PoolF32>,
     pub(crate) elementwise_f32: &'static Kernel<ElementwiseF32>,
-    pub(crate) resample_f32: &'static Kernel<ResampleF32>,
-    pub(crate) reduce_f32: &'static Kernel<ReduceF32>,
-    pub(crate) normalise_f32: &'static Kernel<NormaliseF32>,
-    pub(crate) matmul_f32: &'static Kernel<MatMulF32>,
-    pub(crate) top_k_f32: &'static Kernel<TopKF32>,
+    #[cfg(feature = "full")]
+    pub(crate) full: Full,
 }
 
 impl Kernels {
@@ -64,11 +60,8 @@ impl Kernels {
             linear_f32: select(cpu),
             pool_f32: select(cpu),
             elementwise_f32: select(cpu),
-            resample_f32: select(cpu),
-            reduce_f32: select(cpu),
-            normalise_f32: select(cpu),
-            matmul_f32: select(cpu),
-            top_k_f32: select(cpu),
+            #[cfg(feature = "full")]
+            full: Full::new(cpu),
         }
     }
 
@@ -97,12 +90,28 @@ impl Kernels {
             | Op::Apply(_)
             | Op::Softmax => self.elementwise_f32.name,
             Op::CopyInto { .. } | Op::Rearrange(_) | Op::Pad { .. } => copy_f32::NAME,
-            Op::Resample(_) => self.resample_f32.name,
-            Op::Reduce(_) => self.reduce_f32.name,
-            Op::Normalise(_) => self.normalise_f32.name,
-            Op::MatMul(_) => self.matmul_f32.name,
-            Op::TopK(_) => self.top_k_f32.name,
+            Op::Resample(_) | Op::Reduce(_) | Op::Normalise(_) | Op::MatMul(_) | Op::TopK(_) => {
+                self.beyond_plain(op).unwrap_or("not compiled in")
+            }
         }
+    }
+}
+
+impl Kernels {
+    /// Whether this build of the crate has a kernel for `op`: without the feature `full`, for
+    /// [plain](Op::is_plain) ones only.
+    pub fn has(&self, op: &Op) -> bool {
+        cfg!(feature = "full") || op.is_plain()
+    }
+
+    #[cfg(feature = "full")]
+    fn beyond_plain(&self, op: &Op) -> Option<&'static str> {
+        self.full.name(op)
+    }
+
+    #[cfg(not(feature = "full"))]
+    fn beyond_plain(&self, _: &Op) -> Option<&'static str> {
+        None
     }
 }
 

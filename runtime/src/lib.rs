@@ -6,6 +6,9 @@
 //! session.run()      cannot fail
 //! ```
 //!
+//! Feature `full` (on by default) has the kernels of all operations; without it a session runs
+//! [plain](step::Op::is_plain) ones only, and firmware is half as large.
+//!
 //! This crate owns the vocabulary (steps, spans, dims, layouts) *and* the file format
 //! (`FORMAT.md`); the converter writes with the very types that are read here.
 #![no_std]

@@ -36,7 +36,8 @@ impl<'a> Session<'a> {
     ///
     /// # Errors
     ///
-    /// When the arena is too small or misaligned.
+    /// When the arena is too small or misaligned, or a step needs a kernel that only the feature `full`
+    /// compiles in.
     pub fn new(
         model: &Model<'a>,
         arena: &'a mut [u8],
@@ -141,6 +142,9 @@ impl<'a> Session<'a> {
     /// Builds the job of every step once: the contracts' own bounds checks, before the first inference.
     fn prove_steps(&mut self) -> Result<(), SessionError> {
         for (index, step) in self.model.steps().enumerate() {
+            if !self.kernels.has(&step.op) {
+                return Err(SessionError::NotCompiled { index, op: step.op.name() });
+            }
             let (maps, _) = split(&self.model, self.arena).ok_or(SessionError::Step { index })?;
             Job::new(&step, &self.model, maps).ok_or(SessionError::Step { index })?;
         }
@@ -222,5 +226,65 @@ impl PortKey<'_> {
             Self::Index(index) => ports.nth(index),
             Self::Name(name) => ports.find(|port| port.name == name),
         }
+    }
+}
+
+#[cfg(all(test, not(feature = "full")))]
+mod tests {
+    use super::Session;
+    use crate::dims::Dims;
+    use crate::error::SessionError;
+    use crate::kernels::Kernels;
+    use crate::model::header::{HEADER_LEN, Header};
+    use crate::model::section::{ENTRY_LEN, SectionEntry, SectionKind};
+    use crate::model::{Aligned, Model, Port, crc32};
+    use crate::span::Span;
+    use crate::step::{Op, Operand, Reduction, Step};
+
+    /// A file of one step that sums two values.
+    fn one_sum(file: &mut [u8]) -> &[u8] {
+        let map = |offset, len, c| Operand { span: Span { offset, len }, dims: Dims::vector(c) };
+        let (input, output) = (map(0, 8, 2), map(64, 4, 1));
+        let port = |name, is_output, operand: Operand| {
+            let shape = [operand.dims.c, 0, 0, 0, 0];
+            Port { name, is_output, operand, rank: 1, shape }
+        };
+        let (mut plan, mut ports) = ([0; 64], [0; 64]);
+        let step = Step { input, output, op: Op::Reduce(Reduction::Sum) };
+        let plan = postcard::to_slice(&step, &mut plan).unwrap();
+        let both = (port("x", false, input), port("y", true, output));
+        let ports = postcard::to_slice(&both, &mut ports).unwrap();
+        let kinds = [SectionKind::Plan, SectionKind::Weights, SectionKind::Ports];
+        let bodies: [&[u8]; 3] = [plan, &[], ports];
+        let (mut end, mut table) = (HEADER_LEN + 3 * ENTRY_LEN, [0; 3 * ENTRY_LEN]);
+        for ((kind, body), entry) in kinds.iter().zip(bodies).zip(table.chunks_mut(ENTRY_LEN)) {
+            let section = SectionEntry::after(end as u32, *kind, body).unwrap();
+            entry.copy_from_slice(&section.to_bytes());
+            end = section.end() as usize;
+            file[section.offset as usize..end].copy_from_slice(body);
+        }
+        let header = Header {
+            target: 0,
+            arena_base: 128,
+            scratch_per_worker: 0,
+            macs: 0,
+            file_len: end as u32,
+            section_count: 3,
+            step_count: 1,
+            table_crc: crc32(&table),
+            expanded: 0,
+        };
+        file[..HEADER_LEN].copy_from_slice(&header.to_bytes());
+        file[HEADER_LEN..HEADER_LEN + table.len()].copy_from_slice(&table);
+        &file[..end]
+    }
+
+    #[test]
+    fn a_step_without_a_kernel_in_this_build_is_named() {
+        let (mut file, mut arena) = (Aligned([0; 1024]), Aligned([0; 128]));
+        let model = Model::new(one_sum(&mut file.0)).unwrap();
+        let refused = Session::new(&model, &mut arena.0, Kernels::PORTABLE).err();
+        let expected = SessionError::NotCompiled { index: 0, op: "reduce_sum" };
+        assert_eq!(refused, Some(expected));
     }
 }

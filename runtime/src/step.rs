@@ -257,6 +257,21 @@ impl Op {
         )
     }
 
+    /// Whether plain networks have it: convolutions, dense layers, pools, arithmetic, activations, softmax
+    /// and copies. The kernels of all other operations need the feature `full`.
+    pub fn is_plain(&self) -> bool {
+        match self {
+            Self::Resample(_)
+            | Self::Reduce(_)
+            | Self::Normalise(_)
+            | Self::MatMul(_)
+            | Self::TopK(_) => false,
+            Self::Binary { function, .. } => function.is_plain(),
+            Self::Apply(function) => function.is_plain(),
+            _ => true,
+        }
+    }
+
     /// Name of the operation in reports and profiles.
     pub fn name(&self) -> &'static str {
         match self {

@@ -1,19 +1,20 @@
 //! [`Job`]: one step with its operands in memory, ready for a kernel. The one `match` on [`Op`]
 //! that executes.
 
+#[cfg(feature = "full")]
+mod full;
+
 use crate::arena::Cut;
 use crate::dims::{Dims, Window};
-use crate::kernels::contract::Operands;
 use crate::kernels::{
     Kernels, conv_f32, copy_f32, depthwise_f32,
     elementwise_f32::{self, Operation, Pairing},
-    linear_f32, matmul_f32, normalise_f32,
+    linear_f32,
     pool_f32::{self, Pool},
-    reduce_f32, resample_f32, top_k_f32,
 };
 use crate::model::{Model, macs};
 use crate::span::Span;
-use crate::step::{Activation, Binary, Conv, Layout, Linear, Op, Source, Step, Taps};
+use crate::step::{Activation, Binary, Conv, Layout, Linear, Op, Source, Step};
 use core::ops::Range;
 
 /// The feature maps, but for the bytes of one output.
@@ -53,11 +54,8 @@ enum Args<'a> {
     Pool(pool_f32::Args<'a>),
     Elementwise(elementwise_f32::Args<'a>),
     Copy(copy_f32::Args<'a>),
-    Resample(resample_f32::Args<'a>),
-    Reduce(reduce_f32::Args<'a>),
-    Normalise(normalise_f32::Args<'a>),
-    MatMul(matmul_f32::Args<'a>),
-    TopK(top_k_f32::Args<'a>),
+    #[cfg(feature = "full")]
+    Full(full::Args<'a>),
 }
 
 /// One step, all bounds proved.
@@ -113,11 +111,8 @@ impl<'a> Job<'a> {
             Args::Pool(args) => kernels.pool_f32.run(cpu, args, rows, y, scratch),
             Args::Elementwise(args) => kernels.elementwise_f32.run(cpu, args, rows, y, scratch),
             Args::Copy(args) => copy_f32::run(args, rows, y),
-            Args::Resample(args) => kernels.resample_f32.run(cpu, args, rows, y, scratch),
-            Args::Reduce(args) => kernels.reduce_f32.run(cpu, args, rows, y, scratch),
-            Args::Normalise(args) => kernels.normalise_f32.run(cpu, args, rows, y, scratch),
-            Args::MatMul(args) => kernels.matmul_f32.run(cpu, args, rows, y, scratch),
-            Args::TopK(args) => kernels.top_k_f32.run(cpu, args, rows, y, scratch),
+            #[cfg(feature = "full")]
+            Args::Full(args) => args.run(kernels, rows, y, scratch),
         }
     }
 }
@@ -162,24 +157,20 @@ impl<'a> Args<'a> {
             Op::Pad { pad, mode } => {
                 copy_f32::Args::pad(pad, *mode, input, output, x()?).map(Self::Copy)
             }
-            Op::Resample(resample) => {
-                let table = |taps: &Taps| model.weights_f32(taps.table);
-                let tables = (table(&resample.rows), table(&resample.columns));
-                resample_f32::Args::new(resample, input, output, x()?, tables).map(Self::Resample)
+            Op::Resample(_) | Op::Reduce(_) | Op::Normalise(_) | Op::MatMul(_) | Op::TopK(_) => {
+                Self::beyond_plain(step, model, maps)
             }
-            Op::Reduce(function) => {
-                reduce_f32::Args::new(*function, input, output, x()?).map(Self::Reduce)
-            }
-            Op::Normalise(normalise) => {
-                let x = unless_in_place(step, maps)?;
-                normalise_f32::Args::new(*normalise, output, x).map(Self::Normalise)
-            }
-            Op::MatMul(matmul) => {
-                let other = values(&matmul.other, model, maps)?;
-                matmul_f32::Args::new(matmul, input, output, x()?, other).map(Self::MatMul)
-            }
-            Op::TopK(top) => top_k_f32::Args::new(*top, input, output, x()?).map(Self::TopK),
         }
+    }
+
+    #[cfg(feature = "full")]
+    fn beyond_plain(step: &Step, model: &Model<'a>, maps: Maps<'a>) -> Option<Self> {
+        full::Args::new(step, model, maps).map(Self::Full)
+    }
+
+    #[cfg(not(feature = "full"))]
+    fn beyond_plain(_: &Step, _: &Model<'a>, _: Maps<'a>) -> Option<Self> {
+        None
     }
 
     fn elementwise(
@@ -236,11 +227,8 @@ impl<'a> Args<'a> {
             Self::Pool(args) => (rows, args.output_row(), pool_f32::ROW_QUANTUM),
             Self::Elementwise(args) => (rows, args.output_row(), elementwise_f32::ROW_QUANTUM),
             Self::Copy(args) => (args.rows(), args.output_row(), 1),
-            Self::Resample(args) => (rows, args.output_row(), resample_f32::ROW_QUANTUM),
-            Self::Reduce(args) => (rows, args.output_row(), reduce_f32::ROW_QUANTUM),
-            Self::Normalise(args) => (args.parts(), args.part_len(), 1),
-            Self::MatMul(args) => (args.rows(), args.output_row(), matmul_f32::ROW_QUANTUM),
-            Self::TopK(args) => (rows, args.output_row(), top_k_f32::ROW_QUANTUM),
+            #[cfg(feature = "full")]
+            Self::Full(args) => args.extent(),
         })
     }
 }

@@ -37,6 +37,11 @@ pub enum Binary {
 }
 
 impl Binary {
+    /// Whether plain networks have it; the kernels of all others need the feature `full`.
+    pub fn is_plain(self) -> bool {
+        matches!(self, Self::Add | Self::Sub | Self::Mul | Self::Div | Self::Min | Self::Max)
+    }
+
     /// Name in reports and profiles.
     pub fn name(self) -> &'static str {
         match self {

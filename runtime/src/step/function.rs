@@ -59,6 +59,12 @@ pub enum Function {
 }
 
 impl Function {
+    /// Whether plain networks have it, as an activation or a part of one; the kernels of all others need
+    /// the feature `full`.
+    pub fn is_plain(&self) -> bool {
+        !matches!(self, Self::Floor | Self::Ceil | Self::Round | Self::Sign)
+    }
+
     /// Name in reports and profiles.
     pub fn name(&self) -> &'static str {
         match self {

@@ -44,6 +44,23 @@ impl Pairing<'_> {
             (Binary::Min, true) => repeated.with(y, |b, a| smaller(a, b)),
             (Binary::Max, false) => repeated.with(y, larger),
             (Binary::Max, true) => repeated.with(y, |b, a| larger(a, b)),
+            (
+                Binary::Pow
+                | Binary::Equal
+                | Binary::Greater
+                | Binary::GreaterOrEqual
+                | Binary::Keep
+                | Binary::Drop,
+                _,
+            ) => self.beyond_plain(repeated, y),
+        }
+    }
+
+    /// Functions that [`Binary::is_plain`] leaves.
+    #[cfg(feature = "full")]
+    #[inline(always)]
+    fn beyond_plain(&self, repeated: Repeated<'_>, y: &mut [f32]) {
+        match (self.function, self.swapped) {
             (Binary::Pow, false) => repeated.with(y, libm::powf),
             (Binary::Pow, true) => repeated.with(y, |b, a| libm::powf(a, b)),
             (Binary::Equal, _) => repeated.with(y, |a, b| truth(a == b)),
@@ -55,8 +72,13 @@ impl Pairing<'_> {
             (Binary::Keep, true) => repeated.with(y, |b, a| keep(a, b)),
             (Binary::Drop, false) => repeated.with(y, drop),
             (Binary::Drop, true) => repeated.with(y, |b, a| drop(a, b)),
+            _ => {}
         }
     }
+
+    /// Without the feature, no session has a step with these.
+    #[cfg(not(feature = "full"))]
+    fn beyond_plain(&self, _: Repeated<'_>, _: &mut [f32]) {}
 }
 
 #[inline(always)]
@@ -69,16 +91,19 @@ fn larger(a: f32, b: f32) -> f32 {
     if b > a { b } else { a }
 }
 
+#[cfg(feature = "full")]
 #[inline(always)]
 fn truth(holds: bool) -> f32 {
     f32::from(u8::from(holds))
 }
 
+#[cfg(feature = "full")]
 #[inline(always)]
 fn keep(a: f32, b: f32) -> f32 {
     if a == 0.0 { 0.0 } else { b }
 }
 
+#[cfg(feature = "full")]
 #[inline(always)]
 fn drop(a: f32, b: f32) -> f32 {
     if a == 0.0 { b } else { 0.0 }

@@ -29,12 +29,28 @@ pub(super) fn apply(function: Function, values: &mut [f32]) {
         Function::Neg => map(values, |x| -x),
         Function::Reciprocal => map(values, |x| 1.0 / x),
         Function::Log => map(values, libm::logf),
+        Function::Floor | Function::Ceil | Function::Round | Function::Sign => {
+            beyond_plain(function, values)
+        }
+    }
+}
+
+/// Functions that [`Function::is_plain`] leaves.
+#[cfg(feature = "full")]
+#[inline(always)]
+fn beyond_plain(function: Function, values: &mut [f32]) {
+    match function {
         Function::Floor => map(values, libm::floorf),
         Function::Ceil => map(values, libm::ceilf),
         Function::Round => map(values, libm::rintf),
         Function::Sign => map(values, sign),
+        _ => {}
     }
 }
+
+/// Without the feature, no session has a step with these.
+#[cfg(not(feature = "full"))]
+fn beyond_plain(_: Function, _: &mut [f32]) {}
 
 #[inline(always)]
 fn map(values: &mut [f32], f: impl Fn(f32) -> f32) {
@@ -60,6 +76,7 @@ fn above_zero(x: f32) -> f32 {
 }
 
 /// -1, 1, or zero and NaN themselves.
+#[cfg(feature = "full")]
 #[inline(always)]
 fn sign(x: f32) -> f32 {
     let above = if x > 0.0 { 1.0 } else { x };
