@@ -2,6 +2,7 @@
 //! every pixel of the input adds its weighted kernel to the result.
 #![forbid(unsafe_code)]
 
+use unbraid_converter::fuse::{FuseMode, fuse};
 use unbraid_converter::graph::{Graph, Op};
 use unbraid_converter::onnx::AttributeProto;
 use unbraid_converter::plan::facts::macs;
@@ -126,6 +127,34 @@ fn transposed_convolutions_of_every_geometry_match_their_definition() {
             }
             check(&graph);
         }
+    }
+}
+
+#[test]
+fn normalisations_and_activations_move_into_the_convolution_before_the_shuffle() {
+    for (axis, channels) in [
+        (Axis::new(2, 2, [0, 0]), CHANNELS[0]),
+        (Axis { output_padding: 1, ..Axis::new(3, 2, [1, 1]) }, CHANNELS[0]),
+        (Axis::new(4, 2, [1, 1]), CHANNELS[1]),
+    ] {
+        let mut file = file([axis; 2], channels, [5, 6]).statistics(channels[1] * channels[2]);
+        file.graph.node[0].output = vec!["t".into()];
+        let file = file
+            .node("BatchNormalization", "t gamma beta mean var", "n")
+            .node("Relu", "n", "r")
+            .node("Neg", "r", "y");
+        let graph = file.import();
+        let fused = fuse(graph.clone(), FuseMode::Free, &mut |_| {}).graph;
+        let left = |op: fn(&Op) -> bool| fused.nodes.iter().filter(|n| op(&n.op)).count();
+        assert_eq!(left(|op| matches!(op, Op::Conv(_))), 1);
+        assert_eq!(left(|op| matches!(op, Op::BatchNorm { .. } | Op::Activation(_))), 0);
+        let x: Vec<f64> = Random(9).vec(channels[0] * 30).into_iter().map(f64::from).collect();
+        let [before, after] =
+            [&graph, &fused].map(|graph| reference::run(graph, std::slice::from_ref(&x)).unwrap());
+        for (a, b) in before[0].iter().zip(&after[0]) {
+            assert!((a - b).abs() < 1e-5, "{a} {b}");
+        }
+        check(&fused);
     }
 }
 

@@ -22,6 +22,7 @@ mod regroup;
 mod renaming;
 mod reshaped;
 mod rounded;
+mod shuffled;
 mod simplify;
 mod wrap;
 
@@ -230,6 +231,7 @@ pub fn fuse(mut graph: Graph, mode: FuseMode, progress: &mut dyn FnMut(Progress<
     simplify::merge_pads_into_pools(&mut graph);
     wrap::pad_by_wrapping(&mut graph);
     simplify::move_scales_behind_averages(&mut graph);
+    shuffled::move_norms_before_shuffles(&mut graph);
     if mode != FuseMode::Off {
         simplify::chain_equal_rows(&mut graph);
         centre::read_centres(&mut graph);

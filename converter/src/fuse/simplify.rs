@@ -199,7 +199,7 @@ pub(super) fn merge_reshapes(graph: &mut Graph) {
 }
 
 /// Moves activations into the convolution, dense layer or sum before them, if nobody else reads it;
-/// where every channel has the same activation, also across reshapes and transpositions.
+/// where every channel has the same activation, also across what only moves numbers.
 pub(super) fn fuse_activations(graph: &mut Graph) {
     let (producers, consumers) = (graph.producers(), graph.consumers());
     let mut gone = HashSet::new();
@@ -227,9 +227,16 @@ pub(super) fn fuse_activations(graph: &mut Graph) {
     graph.nodes.retain(|_| !gone.contains(&index.next().expect("endless")));
 }
 
-/// Whether an operation gives every number that it reads, each once.
+/// Whether an operation gives numbers that it reads, each at most once.
 fn moves_only(op: &Op) -> bool {
-    matches!(op, Op::Reshape | Op::Transpose { .. })
+    match op {
+        Op::Reshape
+        | Op::Transpose { .. }
+        | Op::Slice { .. }
+        | Op::DepthToSpace { .. }
+        | Op::SpaceToDepth { .. } => true,
+        _ => false,
+    }
 }
 
 fn activation_of(node: &mut Node) -> Option<&mut Activation> {

@@ -5,6 +5,9 @@
 //! with T = ceil(K / s) taps in reverse order. The phases are channels of one convolution, which
 //! depth-to-space puts beside each other; pads are cut off (Shi et al., "Is the deconvolution layer
 //! the same as a convolutional layer?", 2016). No product is wasted where s divides K.
+//!
+//! The channels of one phase follow one another, so that a pixel's are moved as one run; in groups,
+//! whose channels belong together, the phases of one channel do.
 
 use super::build::{Builder, Stage, finite};
 use super::call::{Call, Operand, shape_refusal};
@@ -29,60 +32,33 @@ pub(super) fn conv_transpose(call: &Call<'_>, builder: &mut Builder) -> Result<O
     kernel_agrees(call, kernel)?;
     let [rows, columns] = axes(call, kernel, x)?;
     let out = per_group.saturating_mul(groups);
-    let filters = Filters { rows, columns, channels, per_group, groups };
+    let order = if groups == 1 { DepthOrder::SquareFirst } else { DepthOrder::ChannelFirst };
+    let filters = Filters { rows, columns, channels, per_group, groups, order };
     let operands = filters.operands(call, builder)?;
     let first = builder.value(input, "its input")?;
-    let stages = stages(x, out, [rows, columns], groups, operands, input.shape().len());
-    builder.chain(call, first, stages)
+    builder.chain(call, first, filters.stages(x, out, operands, input.shape().len()))
 }
 
-/// The convolution, its phases beside each other, what is left of them.
-fn stages(
-    x: Picture,
+/// Channels `[O, row phase, column phase]`, or O last, as pixels.
+fn beside_each_other(
+    n: usize,
     out: usize,
-    [rows, columns]: [Axis; 2],
-    groups: usize,
-    operands: Vec<ValueId>,
-    rank: usize,
+    [h, w]: [usize; 2],
+    [sh, sw]: [usize; 2],
+    order: DepthOrder,
 ) -> Vec<Stage> {
-    let phases = rows.stride.saturating_mul(columns.stride);
-    let pixels = [rows.positions, columns.positions];
-    let conv = vec![x.n, out.saturating_mul(phases), rows.positions, columns.positions];
-    let window = Window {
-        kernel: Hw { h: rows.taps as u32, w: columns.taps as u32 },
-        pad: Pad {
-            top: rows.before,
-            left: columns.before,
-            bottom: rows.after,
-            right: columns.after,
-        },
-        ..Window::POINT
-    };
-    let op = Op::Conv(Conv { window, groups, border: None, activation: Activation::None });
-    let mut stages = vec![Stage::reshape(x.shape()), Stage::new(op, conv).with(operands)];
-    stages.extend(beside_each_other(x.n, out, pixels, [rows.stride, columns.stride]));
-    let whole = [rows, columns].map(|axis| axis.positions.saturating_mul(axis.stride));
-    let left = [rows.length, columns.length];
-    let cut = vec![x.n, out, rows.length, columns.length];
-    if whole != left {
-        let starts = vec![0, 0, rows.cut, columns.cut];
-        stages.push(Stage::new(Op::Slice { starts, steps: vec![1; 4] }, cut.clone()));
-    }
-    let own = if rank == 3 { vec![x.n, out, columns.length] } else { cut };
-    stages.push(Stage::reshape(own));
-    stages
-}
-
-/// Channels `[O, row phase, column phase]` as pixels.
-fn beside_each_other(n: usize, out: usize, [h, w]: [usize; 2], [sh, sw]: [usize; 2]) -> Vec<Stage> {
     let shape = vec![n, out, h.saturating_mul(sh), w.saturating_mul(sw)];
     if sh == sw {
-        let op = Op::DepthToSpace { block: sh, order: DepthOrder::ChannelFirst };
+        let op = Op::DepthToSpace { block: sh, order };
         return if sh == 1 { Vec::new() } else { vec![Stage::new(op, shape)] };
     }
+    let (apart, perm) = match order {
+        DepthOrder::ChannelFirst => ([n, out, sh, sw, h, w], vec![0, 1, 4, 2, 5, 3]),
+        DepthOrder::SquareFirst => ([n, sh, sw, out, h, w], vec![0, 3, 4, 1, 5, 2]),
+    };
     vec![
-        Stage::reshape([n, out, sh, sw, h, w]),
-        Stage::new(Op::Transpose { perm: vec![0, 1, 4, 2, 5, 3] }, [n, out, h, sh, w, sw]),
+        Stage::reshape(apart),
+        Stage::new(Op::Transpose { perm }, [n, out, h, sh, w, sw]),
         Stage::reshape(shape),
     ]
 }
@@ -212,9 +188,42 @@ struct Filters {
     /// Output channels of a group.
     per_group: usize,
     groups: usize,
+    /// Of its output channels.
+    order: DepthOrder,
 }
 
 impl Filters {
+    /// The convolution, its phases beside each other, what is left of them.
+    fn stages(self, x: Picture, out: usize, operands: Vec<ValueId>, rank: usize) -> Vec<Stage> {
+        let Self { rows, columns, groups, order, .. } = self;
+        let phases = rows.stride.saturating_mul(columns.stride);
+        let pixels = [rows.positions, columns.positions];
+        let conv = vec![x.n, out.saturating_mul(phases), rows.positions, columns.positions];
+        let window = Window {
+            kernel: Hw { h: rows.taps as u32, w: columns.taps as u32 },
+            pad: Pad {
+                top: rows.before,
+                left: columns.before,
+                bottom: rows.after,
+                right: columns.after,
+            },
+            ..Window::POINT
+        };
+        let op = Op::Conv(Conv { window, groups, border: None, activation: Activation::None });
+        let mut stages = vec![Stage::reshape(x.shape()), Stage::new(op, conv).with(operands)];
+        stages.extend(beside_each_other(x.n, out, pixels, [rows.stride, columns.stride], order));
+        let whole = [rows, columns].map(|axis| axis.positions.saturating_mul(axis.stride));
+        let left = [rows.length, columns.length];
+        let cut = vec![x.n, out, rows.length, columns.length];
+        if whole != left {
+            let starts = vec![0, 0, rows.cut, columns.cut];
+            stages.push(Stage::new(Op::Slice { starts, steps: vec![1; 4] }, cut.clone()));
+        }
+        let own = if rank == 3 { vec![x.n, out, columns.length] } else { cut };
+        stages.push(Stage::reshape(own));
+        stages
+    }
+
     /// The weights `[O phases, C/g, taps]`, and the bias of each phase.
     fn operands(&self, call: &Call<'_>, builder: &mut Builder) -> Result<Vec<ValueId>, Refusal> {
         let weight = call.operand(1, "its weight")?;
@@ -232,7 +241,12 @@ impl Filters {
                 return Err(shape_refusal("its bias", bias.shape(), format!("[{out}]")));
             }
             let phases = self.rows.stride.saturating_mul(self.columns.stride);
-            let repeated = values.iter().flat_map(|&b| std::iter::repeat_n(b, phases)).collect();
+            let repeated = match self.order {
+                DepthOrder::SquareFirst => values.repeat(phases),
+                DepthOrder::ChannelFirst => {
+                    values.iter().flat_map(|&b| std::iter::repeat_n(b, phases)).collect()
+                }
+            };
             operands.push(builder.made(&format!("{name}_in_phases"), Tensor::vector(repeated))?);
         }
         Ok(operands)
@@ -240,30 +254,46 @@ impl Filters {
 
     /// `[C, O/g, Kh, Kw]` as `[O * phases, C/g, taps, taps]`; `None` if that is too large.
     fn reordered(&self, values: &[f32]) -> Option<Tensor> {
-        let Self { rows, columns, channels, per_group, groups } = *self;
+        let Self { rows, columns, channels, per_group, groups, order } = *self;
         let inside = channels.checked_div(groups)?;
         let phases = rows.stride.checked_mul(columns.stride)?;
-        let outputs = per_group.checked_mul(groups)?.checked_mul(phases)?;
+        let out = per_group.checked_mul(groups)?;
+        let outputs = out.checked_mul(phases)?;
         let shape = [outputs, inside, rows.taps, columns.taps];
         let mut filters = Vec::with_capacity(elements(&shape).filter(|&n| n <= MOST)?);
         for output in 0..outputs {
-            let (channel, phase) = (output.checked_div(phases)?, output.checked_rem(phases)?);
+            let (channel, phase) = match order {
+                DepthOrder::ChannelFirst => {
+                    (output.checked_div(phases)?, output.checked_rem(phases)?)
+                }
+                DepthOrder::SquareFirst => (output.checked_rem(out)?, output.checked_div(out)?),
+            };
             let (group, o) = (channel.checked_div(per_group)?, channel.checked_rem(per_group)?);
             let (py, px) = (phase.checked_div(columns.stride)?, phase.checked_rem(columns.stride)?);
             for i in 0..inside {
                 let row = group.checked_mul(inside)?.checked_add(i)?.checked_mul(per_group)?;
-                let plane = row.checked_add(o)?.checked_mul(rows.kernel)?;
-                for ty in 0..rows.taps {
-                    for tx in 0..columns.taps {
-                        let at = rows.tap(py, ty).zip(columns.tap(px, tx)).and_then(|(ky, kx)| {
-                            plane.checked_add(ky)?.checked_mul(columns.kernel)?.checked_add(kx)
-                        });
-                        filters.push(at.and_then(|at| values.get(at).copied()).unwrap_or(0.0));
-                    }
-                }
+                filters.extend(self.window(values, row.checked_add(o)?, (py, px)));
             }
         }
         Tensor::f32(shape, filters)
+    }
+
+    /// The taps that a pair of channels has in a phase, zeros between them; `pair` is its number.
+    fn window(
+        self,
+        values: &[f32],
+        pair: usize,
+        (py, px): (usize, usize),
+    ) -> impl Iterator<Item = f32> {
+        let Self { rows, columns, .. } = self;
+        let taps = (0..rows.taps).flat_map(move |ty| (0..columns.taps).map(move |tx| (ty, tx)));
+        taps.map(move |(ty, tx)| {
+            let (ky, kx) = (rows.tap(py, ty), columns.tap(px, tx));
+            let row = ky.and_then(|ky| pair.checked_mul(rows.kernel)?.checked_add(ky));
+            let at =
+                row.zip(kx).and_then(|(row, kx)| row.checked_mul(columns.kernel)?.checked_add(kx));
+            at.and_then(|at| values.get(at).copied()).unwrap_or(0.0)
+        })
     }
 }
 
