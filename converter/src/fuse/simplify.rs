@@ -229,14 +229,8 @@ pub(super) fn fuse_activations(graph: &mut Graph) {
 
 /// Whether an operation gives numbers that it reads, each at most once.
 fn moves_only(op: &Op) -> bool {
-    match op {
-        Op::Reshape
-        | Op::Transpose { .. }
-        | Op::Slice { .. }
-        | Op::DepthToSpace { .. }
-        | Op::SpaceToDepth { .. } => true,
-        _ => false,
-    }
+    let moved = matches!(op, Op::Slice { .. } | Op::DepthToSpace { .. } | Op::SpaceToDepth { .. });
+    moved || matches!(op, Op::Reshape | Op::Transpose { .. })
 }
 
 fn activation_of(node: &mut Node) -> Option<&mut Activation> {
