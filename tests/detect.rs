@@ -282,6 +282,19 @@ fn scores_below_the_threshold_and_thresholds_that_are_no_numbers_give_nothing() 
 }
 
 #[test]
+fn of_classes_with_equal_scores_the_first_counts() {
+    let head = Head { classes: 4, ..head(Arrangement::Rows, Boxes::Corners, false, false) };
+    let class = |scores: [f32; 4]| {
+        let outputs = [[&[0.0, 0.0, 9.0, 9.0], &scores[..]].concat()];
+        decode(&head, &outputs, 0.1, 9).first().map(|candidate| candidate.class)
+    };
+    assert_eq!(class([0.5, 0.75, 0.75, 0.25]), Some(1));
+    assert_eq!(class([f32::NAN, 0.25, f32::NAN, 0.25]), Some(1));
+    assert_eq!(class([f32::NAN; 4]), None);
+    assert_eq!(class([f32::NEG_INFINITY; 4]), None);
+}
+
+#[test]
 fn outputs_that_are_not_the_heads_are_refused() {
     let decode = |head: &Head, outputs: &[&[f32]]| {
         head.decode(outputs, 0.5, &mut [Candidate::default(); 4]).unwrap_err()
