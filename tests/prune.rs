@@ -3,11 +3,14 @@
 #![forbid(unsafe_code)]
 
 use unbraid_converter::fuse::{FuseMode, fuse};
-use unbraid_converter::graph::{Activation, Conv, Function, Graph, Node, Op, Pad, ValueId};
+use unbraid_converter::graph::{
+    Activation, Conv, Function, Graph, Node, Op, Pad, Reduction, ValueId,
+};
 use unbraid_converter::plan::{self, facts, plan};
 use unbraid_converter::prune::{Pruning, prune};
 use unbraid_converter::reference;
 use unbraid_converter::report::{GraphFacts, Report};
+use unbraid_converter::resize::{Coordinates, Interpolation, Resize, ResizedAxis};
 use unbraid_converter::write::strand;
 use unbraid_runtime::Model;
 use unbraid_tests::dead::{edit, is_layer, random_network, scale_rows, set_bias, zero_columns};
@@ -149,6 +152,35 @@ fn a_dead_channel_goes_through_a_depthwise_convolution_as_its_constant() {
         assert!(after.nodes.iter().all(|n| !matches!(&n.op, Op::Conv(c) if c.border.is_some())));
         runs(&after);
     }
+}
+
+#[test]
+fn a_dead_channel_goes_through_what_works_on_pixels_alone() {
+    let (mut net, x) = Builder::new(5, 4, [6, 6]);
+    let first = net.conv_relu(x, Layer::of(8, 3, 1, 1));
+    let axis = |axis| ResizedAxis { axis, scale: Some(2.0), crop: [0.0, 1.0] };
+    let resize = Op::Resize(Resize {
+        axes: vec![axis(2), axis(3)],
+        interpolation: Interpolation::Linear,
+        coordinates: Coordinates::HalfPixel,
+        exclude_outside: false,
+        antialias: false,
+    });
+    let larger = net.node(resize, vec![first], &[1, 8, 12, 12]);
+    let axes = vec![2, 3];
+    let normal = Op::Normalise { axes: axes.clone(), centred: false, eps: 0.5 };
+    let normal = net.node(normal, vec![larger], &[1, 8, 12, 12]);
+    let top = Op::Reduce { function: Reduction::Max, axes };
+    let top = net.node(top, vec![normal], &[1, 8, 1, 1]);
+    let y = net.conv(top, Layer::of(4, 1, 1, 1).biased());
+    scale_rows(&mut net.graph, first, &[2, 5], 0.0);
+    set_bias(&mut net.graph, first, &[2, 5], 3.0);
+    let graph = net.finish(&[y]);
+    let (after, _) = pruned(&graph);
+    for id in [first, larger, normal, top] {
+        assert_eq!(channels(&graph, &after, id), 6);
+    }
+    runs(&after);
 }
 
 #[test]

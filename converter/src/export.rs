@@ -3,13 +3,13 @@
 //! What fusion put into a node comes out as nodes again: an activation follows its operation, bias
 //! vectors that depend on the border become an addition of a constant map. Same graph, same bytes.
 
+mod details;
 mod pick;
 mod reduce;
 mod resize;
 
 use crate::graph::{
-    Activation, Binary, BorderBias, Conv, DepthOrder, Function, Graph, Node, Op, Pad, PadMode,
-    ValueId, Window,
+    Activation, Binary, BorderBias, Conv, Function, Graph, Node, Op, PadMode, ValueId, Window,
 };
 use crate::onnx::{
     AttributeProto, DataType, GraphProto, ModelProto, NodeProto, TensorProto, ValueInfoProto,
@@ -58,16 +58,6 @@ fn since(graph: &Graph, node: &Node) -> i64 {
         Op::Resize(resize) => resize::since(graph, node, resize),
         Op::Unary(Function::Gelu) => 20,
         _ => OPSET,
-    }
-}
-
-fn function_attributes(function: Function) -> Vec<AttributeProto> {
-    match function {
-        Function::Elu { alpha } => vec![AttributeProto::float("alpha", alpha)],
-        Function::HardSigmoid { alpha, beta } => {
-            vec![AttributeProto::float("alpha", alpha), AttributeProto::float("beta", beta)]
-        }
-        _ => vec![],
     }
 }
 
@@ -144,50 +134,7 @@ impl<'a> Writer<'a> {
 
     /// Operations that are one ONNX node.
     fn plain(&mut self, node: &Node) {
-        let mut operands: Vec<String> = vec![];
-        let mut attributes = vec![];
-        match &node.op {
-            Op::BatchNorm { eps } => attributes.push(AttributeProto::float("epsilon", *eps)),
-            Op::Softmax { axis } | Op::Concat { axis } => {
-                attributes.push(AttributeProto::int("axis", *axis as i64));
-            }
-            Op::MaxPool(window) => attributes = window_attributes(window, true),
-            Op::AveragePool { window, count_include_pad } => {
-                let dilated = opset(self.graph) >= DILATED_POOL_OPSET;
-                attributes = window_attributes(window, dilated);
-                let include = i64::from(*count_include_pad);
-                attributes.push(AttributeProto::int("count_include_pad", include));
-            }
-            Op::Reshape | Op::Expand => operands.push(self.shape_of(node)),
-            Op::Pad { pad, mode } => {
-                operands.extend(self.pads(node, *pad, *mode));
-                attributes.push(AttributeProto::string("mode", mode.name()));
-            }
-            Op::Resize(resize) => (operands, attributes) = self.resize(node, resize),
-            Op::Gather { axis, indices } => {
-                let indices = indices.iter().map(|&index| index as i64).collect();
-                operands.push(self.integers(&format!("{}_indices", node.name), indices));
-                attributes.push(AttributeProto::int("axis", *axis as i64));
-            }
-            Op::Transpose { perm } => {
-                let perm = perm.iter().map(|&axis| axis as i64);
-                attributes.push(AttributeProto::ints("perm", perm.collect::<Vec<_>>()));
-            }
-            Op::Slice { starts, steps } => operands.extend(self.slice(node, starts, steps)),
-            Op::DepthToSpace { block, order } => {
-                attributes.push(AttributeProto::int("blocksize", *block as i64));
-                let mode = match order {
-                    DepthOrder::SquareFirst => "DCR",
-                    DepthOrder::ChannelFirst => "CRD",
-                };
-                attributes.push(AttributeProto::string("mode", mode));
-            }
-            Op::SpaceToDepth { block } => {
-                attributes.push(AttributeProto::int("blocksize", *block as i64));
-            }
-            Op::Unary(function) => attributes = function_attributes(*function),
-            _ => {}
-        }
+        let (operands, attributes) = self.details(node);
         let name = self.name(node.output).to_owned();
         self.push(node, node.op.name(), &operands, &name, attributes);
     }
@@ -208,30 +155,10 @@ impl<'a> Writer<'a> {
         self.nodes.push(proto);
     }
 
-    fn shape_of(&mut self, node: &Node) -> String {
-        let shape: Vec<i64> = self.graph.shape(node.output).iter().map(|&n| n as i64).collect();
-        self.integers(&format!("{}_shape", node.name), shape)
-    }
-
     /// Adds a vector of integers.
     fn integers(&mut self, wanted: &str, values: Vec<i64>) -> String {
         let tensor = Tensor::i64([values.len()], values).expect("a vector has its own length");
         self.constant(wanted, &tensor)
-    }
-
-    /// Starts, ends, axes and steps.
-    fn slice(&mut self, node: &Node, starts: &[usize], steps: &[i64]) -> [String; 4] {
-        let count = self.graph.shape(node.output);
-        let starts: Vec<i64> = starts.iter().map(|&start| start as i64).collect();
-        let ends = starts.iter().zip(steps).zip(count).map(|((start, step), &count)| {
-            let end = start + step * count as i64;
-            // An end before the first element: counted from the end, it would be one inside.
-            if end < 0 { i64::MIN } else { end }
-        });
-        let ends = ends.collect();
-        let axes = (0..starts.len() as i64).collect();
-        let lists = [("starts", starts), ("ends", ends), ("axes", axes), ("steps", steps.to_vec())];
-        lists.map(|(role, list)| self.integers(&format!("{}_{role}", node.name), list))
     }
 
     /// `x * sigmoid(x)` in two nodes: one node has it only since opset 24.
@@ -270,18 +197,6 @@ impl<'a> Writer<'a> {
             }
             _ => self.plain(node),
         }
-    }
-
-    fn pads(&mut self, node: &Node, pad: Pad, mode: PadMode) -> [String; 2] {
-        let begins = [0, 0, pad.top, pad.left];
-        let ends = [0, 0, pad.bottom, pad.right];
-        let pads = [begins, ends].concat().into_iter().map(i64::from).collect();
-        let pads = Tensor::i64([8], pads).expect("eight pads");
-        let value = scalar(if let PadMode::Constant(value) = mode { value } else { 0.0 });
-        [
-            self.constant(&format!("{}_pads", node.name), &pads),
-            self.constant(&format!("{}_value", node.name), &value),
-        ]
     }
 
     fn conv(&mut self, node: &Node, conv: &Conv) {

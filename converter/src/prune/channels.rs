@@ -61,6 +61,14 @@ impl Reach {
             | Op::AveragePool { .. }
             | Op::GlobalAveragePool
             | Op::Pad { .. } => channelwise(graph, node),
+            Op::Resize(resize) if resize.axes.iter().all(|own| own.axis > 1) => {
+                channelwise(graph, node)
+            }
+            Op::Reduce { axes, .. } | Op::Normalise { axes, .. }
+                if axes.iter().all(|&axis| axis > 1) =>
+            {
+                channelwise(graph, node)
+            }
             Op::Add { .. } | Op::Sub | Op::Mul | Op::Div => elementwise(graph, node),
             Op::Concat { axis: 1 } => stacked(graph, node),
             Op::DepthToSpace { block, order } => shuffled(graph, node, block * block, *order),

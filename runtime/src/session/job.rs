@@ -119,8 +119,6 @@ impl<'a> Job<'a> {
 
 impl<'a> Args<'a> {
     fn new(step: &Step, model: &Model<'a>, maps: Maps<'a>) -> Option<Self> {
-        let (input, output) = (step.input.dims, step.output.dims);
-        let x = || maps.read(step.input.span);
         match &step.op {
             Op::Conv(conv) => Self::conv(conv, step, model, maps),
             Op::Linear(linear) => Self::linear(linear, step, model, maps),
@@ -131,7 +129,7 @@ impl<'a> Args<'a> {
             }
             Op::GlobalAveragePool => {
                 let pool = Pool::Average { count_include_pad: false };
-                Self::pool(pool, &whole_picture(input), step, maps)
+                Self::pool(pool, &whole_picture(step.input.dims), step, maps)
             }
             Op::Binary { function, other, swapped, activation } => {
                 let pairing = pairing(*function, other, *swapped, model, maps)?;
@@ -152,11 +150,7 @@ impl<'a> Args<'a> {
             Op::Softmax => {
                 Self::elementwise(Operation::Softmax, Activation::None, step, model, maps)
             }
-            Op::CopyInto { at } => copy_f32::Args::into(*at, input, output, x()?).map(Self::Copy),
-            Op::Rearrange(view) => copy_f32::Args::rearrange(view, x()?).map(Self::Copy),
-            Op::Pad { pad, mode } => {
-                copy_f32::Args::pad(pad, *mode, input, output, x()?).map(Self::Copy)
-            }
+            Op::CopyInto { .. } | Op::Rearrange(_) | Op::Pad { .. } => Self::copy(step, maps),
             Op::Resample(_) | Op::Reduce(_) | Op::Normalise(_) | Op::MatMul(_) | Op::TopK(_) => {
                 Self::beyond_plain(step, model, maps)
             }
@@ -184,6 +178,18 @@ impl<'a> Args<'a> {
         let slopes = slopes(&activation, model);
         elementwise_f32::Args::new(operation, step.output.dims, x, activation, slopes)
             .map(Self::Elementwise)
+    }
+
+    fn copy(step: &Step, maps: Maps<'a>) -> Option<Self> {
+        let (input, output) = (step.input.dims, step.output.dims);
+        let x = maps.read(step.input.span)?;
+        let args = match &step.op {
+            Op::CopyInto { at } => copy_f32::Args::into(*at, input, output, x),
+            Op::Rearrange(view) => copy_f32::Args::rearrange(view, x),
+            Op::Pad { pad, mode } => copy_f32::Args::pad(pad, *mode, input, output, x),
+            _ => None,
+        };
+        args.map(Self::Copy)
     }
 
     fn pool(pool: Pool, window: &Window, step: &Step, maps: Maps<'a>) -> Option<Self> {
