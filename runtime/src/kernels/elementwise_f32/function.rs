@@ -30,7 +30,7 @@ pub(super) fn apply(function: Function, values: &mut [f32]) {
         Function::Reciprocal => map(values, |x| 1.0 / x),
         Function::Log => map(values, libm::logf),
         Function::Floor | Function::Ceil | Function::Round | Function::Sign => {
-            beyond_plain(function, values)
+            beyond_plain(function, values);
         }
     }
 }
