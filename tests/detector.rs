@@ -237,10 +237,10 @@ fn a_real_detector_finds_what_onnxruntime_and_numpy_find() {
             let nearest =
                 found.iter().min_by(|a, b| distance(a, thing).total_cmp(&distance(b, thing)));
             let nearest = nearest.unwrap();
-            assert!(distance(nearest, thing) < 0.05, "{name}: {nearest} is not {thing}");
+            assert!(distance(nearest, thing) < 0.01, "{name}: {nearest} is not {thing}");
             let score = (number(nearest, "score") - number(thing, "score")).abs();
             assert!(
-                score < 1e-3 && nearest["class"] == thing["class"],
+                score < 5e-4 && nearest["class"] == thing["class"],
                 "{name}: {nearest} {thing}"
             );
         }
