@@ -5,7 +5,9 @@
 use unbraid_converter::fuse::{FuseMode, fuse};
 use unbraid_converter::graph::{Graph, Op};
 use unbraid_converter::onnx::AttributeProto;
+use unbraid_converter::plan::{Options, plan};
 use unbraid_converter::reference;
+use unbraid_runtime::step;
 use unbraid_tests::agreement::check;
 use unbraid_tests::onnx_file::OnnxFile;
 use unbraid_tests::rng::Random;
@@ -220,4 +222,41 @@ fn networks_of_rows_fuse_as_networks_of_pictures_do() {
     let is_conv: fn(&Op) -> bool = |op| matches!(op, Op::Conv(_));
     let is_sum: fn(&Op) -> bool = |op| matches!(op, Op::Add { .. } | Op::BatchNorm { .. });
     assert_eq!((count(&fused.graph, is_conv), count(&fused.graph, is_sum)), (2, 0));
+}
+
+/// As TensorFlow's converters write pictures: NHWC, and turned to NCHW and back around what ONNX has
+/// for NCHW alone.
+#[test]
+fn pictures_whose_channels_come_last_are_not_turned_between_layers() {
+    let shape = [1, 12, 10, 3];
+    let first = || vec![AttributeProto::ints("perm", [0, 3, 1, 2])];
+    let last = || vec![AttributeProto::ints("perm", [0, 2, 3, 1])];
+    let pads = || vec![AttributeProto::ints("pads", [1, 1, 1, 1])];
+    let file = file(&shape)
+        .random("v", &[6, 3, 3, 3])
+        .random("b", &[1, 1, 6])
+        .random("w", &[6, 6, 3, 3])
+        .random("c", &[6])
+        .node_with("Transpose", "x", "x1", first())
+        .node_with("Conv", "x1 v", "a", pads())
+        .node_with("Transpose", "a", "a1", last())
+        .node("Add", "a1 b", "d")
+        .node("Relu", "d", "e")
+        .node_with("Transpose", "e", "e1", first())
+        .node_with("Conv", "e1 w", "f", pads())
+        .node_with("Transpose", "f", "f1", last())
+        .node("Add", "f1 c", "g")
+        .node("Add", "e g", "h")
+        .node("Sigmoid", "h", "i")
+        .node_with("Concat", "i e", "j", vec![AttributeProto::int("axis", 3)])
+        .ints("axes", &[1, 2])
+        .node("ReduceMean", "j axes", "y");
+    let fused = fuse(import(&file, &shape), FuseMode::Free, &mut |_| {}).graph;
+    check(&fused);
+    let is_sum: fn(&Op) -> bool = |op| matches!(op, Op::Add { .. });
+    // Biases are in the convolutions, and so is what the second one's input is added to.
+    assert_eq!(count(&fused, is_sum), 0, "{:#?}", fused.nodes);
+    let plan = plan(&fused, &Options::default()).expect("can be planned");
+    let turned = plan.steps.iter().filter(|step| matches!(step.op, step::Op::Rearrange(_))).count();
+    assert_eq!(turned, 0, "{:#?}", plan.names);
 }

@@ -24,6 +24,7 @@ mod reshaped;
 mod rounded;
 mod shuffled;
 mod simplify;
+mod transposed;
 mod wrap;
 
 pub use certificate::{Certificate, Errors};
@@ -227,6 +228,7 @@ pub fn fuse(mut graph: Graph, mode: FuseMode, progress: &mut dyn FnMut(Progress<
     renaming::merge_equal_nodes(&mut graph);
     simplify::reshape_by_transposing(&mut graph);
     reshaped::sink_reshapes(&mut graph);
+    transposed::sink_transposes(&mut graph);
     simplify::drop_round_trips(&mut graph);
     simplify::merge_pads_into_pools(&mut graph);
     wrap::pad_by_wrapping(&mut graph);
