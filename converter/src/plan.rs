@@ -21,6 +21,7 @@ mod matmul;
 mod order;
 mod pack;
 mod pad;
+mod parts;
 mod pointwise;
 mod reduce;
 mod resample;

@@ -5,6 +5,7 @@
 
 use super::error::{Kind, PlanError, Problem, port};
 use super::order::{Order, picture_dims};
+use super::parts::Part;
 use super::view::view;
 use super::weights::Weights;
 use super::{Options, Target};
@@ -66,6 +67,8 @@ pub(super) struct Lowered {
     pub(super) weights: Weights,
     /// Weights of the convolutions in ONNX's order, if the file is to be tunable.
     pub(super) plain: Option<Vec<f32>>,
+    /// Buffers that lie inside others.
+    pub(super) parts: HashMap<Buffer, Part>,
 }
 
 /// Lowers the whole graph.
@@ -78,7 +81,10 @@ pub(super) fn lower(graph: &Graph, options: &Options) -> Result<Lowered, PlanErr
         return Err(PlanError { problems: lowering.problems });
     }
     let Lowering { drafts, buffers, weights, plain, .. } = lowering;
-    Ok(Lowered { drafts, buffers, inputs, outputs, weights, plain })
+    let parts = HashMap::new();
+    let mut lowered = Lowered { drafts, buffers, inputs, outputs, weights, plain, parts };
+    lowered.parts = super::parts::join(&mut lowered);
+    Ok(lowered)
 }
 
 /// The state of lowering.

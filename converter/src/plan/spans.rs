@@ -3,6 +3,8 @@
 use super::arena::{Lifetime, place};
 use super::error::Kind;
 use super::lower::{Buffer, Draft, Lowered, Place};
+use super::parts::Part;
+use std::collections::HashMap;
 use unbraid_runtime::model::scratch_bytes;
 use unbraid_runtime::span::Span;
 use unbraid_runtime::step::{Op, Operand, Source, Step};
@@ -52,9 +54,12 @@ pub(super) fn assign(lowered: &Lowered) -> Result<Spans, Kind> {
     let too_large = |_| Kind::TooLarge { shape: vec![arena.bytes as usize] };
     let arena_base = u32::try_from(arena.bytes).map_err(too_large)?;
     let spans = (0..lowered.buffers.len()).map(|buffer| {
-        let at = roots.binary_search(&owners.owner(buffer)).unwrap_or(0);
+        let (whole, inside) =
+            lowered.parts.get(&buffer).map_or((buffer, 0), |p| (p.whole, p.offset));
+        let at = roots.binary_search(&owners.owner(whole)).unwrap_or(0);
         // Both are below `arena_base`.
-        Span { offset: arena.offsets[at] as u32, len: lowered.buffers[buffer] as u32 }
+        let offset = (arena.offsets[at] + inside) as u32;
+        Span { offset, len: lowered.buffers[buffer] as u32 }
     });
     Ok(Spans { spans: spans.collect(), swapped, arena_base })
 }
@@ -65,17 +70,19 @@ pub(super) fn scratch(steps: &[Step]) -> u32 {
 }
 
 /// Which buffer's bytes each buffer uses, and how long those are needed.
-struct Owners {
+struct Owners<'l> {
     owner: Vec<Buffer>,
+    parts: &'l HashMap<Buffer, Part>,
     lifetimes: Vec<Lifetime>,
 }
 
-impl Owners {
-    fn new(lowered: &Lowered) -> Self {
+impl<'l> Owners<'l> {
+    fn new(lowered: &'l Lowered) -> Self {
         let untouched = |&bytes: &u64| Lifetime { bytes, first: usize::MAX, last: 0 };
         let mut lifetimes: Vec<Lifetime> = lowered.buffers.iter().map(untouched).collect();
+        let whole = |buffer: Buffer| lowered.parts.get(&buffer).map_or(buffer, |part| part.whole);
         let mut touch = |place: &Place, step: usize| {
-            let lifetime = &mut lifetimes[place.buffer];
+            let lifetime = &mut lifetimes[whole(place.buffer)];
             lifetime.first = lifetime.first.min(step);
             lifetime.last = lifetime.last.max(step);
         };
@@ -87,7 +94,8 @@ impl Owners {
                 .for_each(|place| touch(place, step));
         }
         lowered.outputs.iter().for_each(|place| touch(place, lowered.drafts.len()));
-        Self { owner: (0..lowered.buffers.len()).collect(), lifetimes }
+        let owner = (0..lowered.buffers.len()).map(whole).collect();
+        Self { owner, parts: &lowered.parts, lifetimes }
     }
 
     fn owner(&self, mut buffer: Buffer) -> Buffer {
@@ -101,6 +109,10 @@ impl Owners {
     /// Returns whether that operand is the second one.
     fn write_over(&mut self, step: usize, draft: &Draft) -> bool {
         let output = draft.output.buffer;
+        let places = [Some(draft.input), draft.other, Some(draft.output)];
+        if places.into_iter().flatten().any(|place| self.parts.contains_key(&place.buffer)) {
+            return false;
+        }
         let input = self.owner(draft.input.buffer);
         let other = draft.other.map(|place| self.owner(place.buffer));
         if !draft.op.in_place() || self.lifetimes[output].first != step || other == Some(input) {
