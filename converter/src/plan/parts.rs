@@ -6,7 +6,7 @@
 
 use super::arena::ALIGN;
 use super::lower::{Buffer, Draft, Lowered, Place};
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use unbraid_runtime::step::{Op, View};
 
 /// Where a buffer lies inside another one.
@@ -20,9 +20,9 @@ pub(super) struct Part {
 
 /// Takes copies out that leave every value where it is, and says what lies where instead.
 pub(super) fn join(lowered: &mut Lowered) -> HashMap<Buffer, Part> {
-    let mut parts = HashMap::new();
+    let (mut parts, mut wholes) = (HashMap::new(), HashSet::new());
     let ports = lowered.inputs.iter().chain(&lowered.outputs).map(|place| place.buffer);
-    let ports: Vec<Buffer> = ports.collect();
+    let ports: HashSet<Buffer> = ports.collect();
     let copies = copies_of(&lowered.drafts);
     lowered.drafts.retain(|draft| {
         let found = concatenated(draft).or_else(|| sliced(draft, &lowered.buffers));
@@ -30,12 +30,13 @@ pub(super) fn join(lowered: &mut Lowered) -> HashMap<Buffer, Part> {
         // A buffer lies in one place, and a step that copies it must not read what it writes.
         let free = !parts.contains_key(&buffer)
             && !ports.contains(&buffer)
-            && parts.values().all(|other: &Part| other.whole != buffer)
+            && !wholes.contains(&buffer)
             && !parts.contains_key(&part.whole);
         let once = copies.get(&(buffer, part.whole)).is_none_or(|&count| count == 1);
         let joins = free && once && part.offset.is_multiple_of(ALIGN);
         if joins {
             parts.insert(buffer, part);
+            wholes.insert(part.whole);
         }
         !joins
     });

@@ -120,36 +120,36 @@ fn compute_rows(args: &Args<'_>, rows: Range<usize>, y: &mut [f32]) {
             rest = after;
             let taps_x = args.columns.taps_inside(column, args.input.1);
             let taps = (taps_y.clone(), taps_x);
-            for (block, channels) in pixel.chunks_mut(NR).enumerate() {
-                let value = match args.pool {
-                    Pool::Max => largest(args, (row, column), &taps, block),
-                    Pool::Average { count_include_pad } => {
-                        mean(args, (row, column), &taps, block, count_include_pad)
+            match args.pool {
+                Pool::Max => largest(args, (row, column), &taps, pixel),
+                Pool::Average { count_include_pad } => {
+                    for (block, channels) in pixel.chunks_mut(NR).enumerate() {
+                        let mean = mean(args, (row, column), &taps, block, count_include_pad);
+                        channels.iter_mut().zip(mean).for_each(|(to, from)| *to = from);
                     }
-                };
-                channels.iter_mut().zip(value).for_each(|(to, from)| *to = from);
+                }
             }
         }
     }
 }
 
+/// All channels of one output pixel, tap by tap.
 #[inline(always)]
 fn largest(
     args: &Args<'_>,
     at: (usize, usize),
     taps: &(Range<usize>, Range<usize>),
-    block: usize,
-) -> Block {
-    let mut best = [f32::NEG_INFINITY; NR];
+    pixel: &mut [f32],
+) {
+    pixel.fill(f32::NEG_INFINITY);
     for ky in taps.0.clone() {
         for kx in taps.1.clone() {
-            let x = load(args, at, (ky, kx), block);
-            for i in 0..NR {
-                best[i] = if x[i] > best[i] { x[i] } else { best[i] };
+            let x = args.x.get(place(args, at, (ky, kx))..).unwrap_or(&[]);
+            for (best, &x) in pixel.iter_mut().zip(x) {
+                *best = if x > *best { x } else { *best };
             }
         }
     }
-    best
 }
 
 #[inline(always)]
@@ -182,7 +182,13 @@ fn mean(
 /// 16 channels of the input pixel under a tap.
 #[inline(always)]
 fn load(args: &Args<'_>, at: (usize, usize), tap: (usize, usize), block: usize) -> Block {
+    load_block(args.x, place(args, at, tap) + block * NR)
+}
+
+/// Where the channels of the input pixel under a tap begin.
+#[inline(always)]
+fn place(args: &Args<'_>, at: (usize, usize), tap: (usize, usize)) -> usize {
     let iy = args.rows.input(at.0, tap.0, args.input.0).unwrap_or(0);
     let ix = args.columns.input(at.1, tap.1, args.input.1).unwrap_or(0);
-    load_block(args.x, (iy * args.input.1 + ix) * args.channels + block * NR)
+    (iy * args.input.1 + ix) * args.channels
 }
