@@ -2,7 +2,7 @@
 #![forbid(unsafe_code)]
 
 use unbraid_runtime::dims::{Dims, Pad};
-use unbraid_runtime::kernels::copy_f32::{Args, run};
+use unbraid_runtime::kernels::copy::{Args, run};
 use unbraid_runtime::step::{Op, PadMode, Step, View};
 use unbraid_tests::formula::{MAPS, at, check, each, one_step};
 use unbraid_tests::rng::Random;
@@ -70,7 +70,7 @@ fn maps_become_planes() {
 }
 
 /// Every band of a copy gives what the whole copy gives, and leaves what is around it.
-fn check_bands(args: &Args<'_>, before: &[f32]) {
+fn check_bands(args: &Args<'_, f32>, before: &[f32]) {
     let (rows, row) = (args.rows(), args.output_row());
     let mut whole = before.to_vec();
     run(args, 0..rows, &mut whole).unwrap();
@@ -106,9 +106,11 @@ fn bands_of_copies_are_parts_of_the_whole() {
     }
     let pad = Pad { top: 1, left: 2, bottom: 2, right: 1 };
     for mode in MODES {
-        check_bands(&Args::pad(&pad, mode, input, Dims { h: 11, w: 12, c: 10 }, &x).unwrap(), &{
-            vec![GUARD; 11 * 12 * 10]
-        });
+        let fill = if let PadMode::Constant(value) = mode { value } else { 0.0 };
+        check_bands(
+            &Args::pad(&pad, mode, fill, (input, Dims { h: 11, w: 12, c: 10 }), &x).unwrap(),
+            &{ vec![GUARD; 11 * 12 * 10] },
+        );
     }
 }
 
@@ -125,9 +127,9 @@ fn copies_refuse_what_does_not_fit() {
     }
     assert!(Args::into([0; 3], dims, dims, &x[1..]).is_none());
     let pad = Pad { bottom: 1, ..Pad::default() };
-    assert!(Args::pad(&pad, PadMode::Edge, dims, Dims { h: 3, ..dims }, &x).is_some());
-    assert!(Args::pad(&pad, PadMode::Edge, dims, dims, &x).is_none());
-    assert!(Args::pad(&pad, PadMode::Edge, dims, Dims { h: 3, ..dims }, &x[1..]).is_none());
+    assert!(Args::pad(&pad, PadMode::Edge, 0.0, (dims, Dims { h: 3, ..dims }), &x).is_some());
+    assert!(Args::pad(&pad, PadMode::Edge, 0.0, (dims, dims), &x).is_none());
+    assert!(Args::pad(&pad, PadMode::Edge, 0.0, (dims, Dims { h: 3, ..dims }), &x[1..]).is_none());
 }
 
 #[test]

@@ -141,8 +141,8 @@ fn foreign_newer_and_misaligned_files_are_named_as_such() {
         b"\x7fELF is not what this expects, however long the file goes on....",
     );
     assert_eq!(Model::new(&foreign).err(), Some(FormatError::NotStrand));
-    let newer = with_header(&bytes, |bytes| bytes[10] = 5);
-    let found = Version { major: 0, minor: 5 };
+    let newer = with_header(&bytes, |bytes| bytes[10] = 6);
+    let found = Version { major: 0, minor: 6 };
     assert_eq!(Model::new(&newer).err(), Some(FormatError::Version { found }));
     let mut shifted = AlignedBytes::filled(0, bytes.len() + 1);
     shifted[1..].copy_from_slice(&bytes);
@@ -293,7 +293,7 @@ const UNREAD: Span = Span { offset: 64, len: 256 };
 /// A sum with a second operand of these dims, at `span` of the arena or of the weights.
 fn sum_with(in_arena: bool, dims: Dims, span: Span) -> Op {
     let other = if in_arena {
-        Source::Arena(Operand { span, dims })
+        Source::Arena(Operand { span, dims, ..Operand::default() })
     } else {
         Source::Weights { span, dims }
     };
@@ -504,7 +504,8 @@ fn a_plan_with_more_or_less_than_its_steps_is_refused() {
 
 #[test]
 fn each_wrong_port_is_refused_with_its_place_and_reason() {
-    let map = Operand { span: Span { offset: 0, len: 8 }, dims: Dims { h: 1, w: 1, c: 2 } };
+    let (span, dims) = (Span { offset: 0, len: 8 }, Dims { h: 1, w: 1, c: 2 });
+    let map = Operand { span, dims, ..Operand::default() };
     let high = Operand { span: Span { offset: 64, len: 8 }, ..map };
     type Ports<'a> = &'a [(&'a str, bool, Operand, &'a [u32])];
     let cases: &[(Ports<'_>, FormatError)] = &[

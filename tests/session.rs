@@ -4,7 +4,7 @@
 use unbraid_runtime::dims::{Dims, Hw, Pad, Window};
 use unbraid_runtime::step::{Activation, Border, Conv, Function, Layout, Linear, Op, Step};
 use unbraid_runtime::{
-    Arena, Cpu, Kernels, MAX_WORKERS, Observer, Serial, Session, SessionError, Workers,
+    Arena, Cpu, Kernels, MAX_WORKERS, Observer, Serial, Session, SessionError, Values, Workers,
     cpu::Feature,
 };
 use unbraid_tests::execute::cpus;
@@ -161,7 +161,8 @@ impl Observer for Notes {
         self.began.push(index);
     }
 
-    fn end(&mut self, index: usize, step: &Step, kernel: &'static str, output: &[f32]) {
+    fn end(&mut self, index: usize, step: &Step, kernel: &'static str, output: Values<'_>) {
+        let Values::F32(output) = output else { panic!("all steps are f32 ones") };
         assert_eq!(Some(output.len()), step.output.dims.elements());
         self.ended.push((index, step.op.name(), kernel));
     }

@@ -31,6 +31,20 @@ pub struct Value {
     pub shape: Vec<usize>,
     /// The values, if they do not depend on the input.
     pub constant: Option<Tensor>,
+    /// The integers that stand for the values, if they are stored as such. A constant lies on that
+    /// grid already; what a node computes is rounded to it.
+    pub quantization: Option<Quantization>,
+}
+
+/// The affine map between integers and reals: `q` stands for `(q - zero_point) * scale`.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Quantization {
+    /// Of an activation one; of weights one an output channel (axis 0).
+    pub scales: Vec<f32>,
+    /// The integer that stands for 0; of weights 0.
+    pub zero_point: i8,
+    /// Bits of an integer: 8, or 4 for weights. Weights have no smallest integer: they are symmetric.
+    pub bits: u8,
 }
 
 /// Element-wise function after (or instead of) a linear operation.
@@ -354,13 +368,19 @@ pub struct Graph {
 impl Graph {
     /// Adds a value that a node or the caller will fill.
     pub fn value(&mut self, name: impl Into<String>, shape: impl Into<Vec<usize>>) -> ValueId {
-        self.insert(Value { name: name.into(), shape: shape.into(), constant: None })
+        self.insert(Value {
+            name: name.into(),
+            shape: shape.into(),
+            constant: None,
+            quantization: None,
+        })
     }
 
     /// Adds a constant.
     pub fn constant(&mut self, name: impl Into<String>, tensor: Tensor) -> ValueId {
         let shape = tensor.shape().to_vec();
-        self.insert(Value { name: name.into(), shape, constant: Some(tensor) })
+        let constant = Some(tensor);
+        self.insert(Value { name: name.into(), shape, constant, quantization: None })
     }
 
     fn insert(&mut self, value: Value) -> ValueId {

@@ -170,6 +170,9 @@ pub fn plan(graph: &Graph, options: &Options) -> Result<Plan, PlanError> {
 fn port_operand(operand: Operand, shape: &[usize]) -> Operand {
     match shape {
         [1, _, _, _] => operand,
-        _ => Operand { dims: Dims::vector(operand.span.len / 4), ..operand },
+        _ => Operand {
+            dims: Dims::vector(operand.span.len / operand.element.size() as u32),
+            ..operand
+        },
     }
 }

@@ -58,32 +58,32 @@ impl<const N: usize> core::fmt::Debug for Arena<N> {
 /// Most workers a session can have.
 pub const MAX_WORKERS: usize = 64;
 
-/// Rows of values, cut into consecutive bands that are handed out once each.
+/// Rows of bytes, cut into consecutive bands that are handed out once each.
 #[derive(Debug)]
 pub(crate) struct Bands<'a> {
-    values: *mut f32,
+    bytes: *mut u8,
     len: usize,
     row_len: usize,
     cut: Cut,
     taken: [AtomicBool; MAX_WORKERS],
-    lifetime: PhantomData<&'a mut [f32]>,
+    lifetime: PhantomData<&'a mut [u8]>,
 }
 
-// SAFETY: `values` is an exclusive borrow for 'a; `take` hands out disjoint parts of it (see
-// there), each once, and f32 may be sent to other threads.
+// SAFETY: `bytes` is an exclusive borrow for 'a; `take` hands out disjoint parts of it (see
+// there), each once, and bytes may be sent to other threads.
 unsafe impl Sync for Bands<'_> {}
 
 impl<'a> Bands<'a> {
-    /// `values` are rows of `row_len`, the last one possibly short.
-    pub(crate) fn new(values: &'a mut [f32], row_len: usize, cut: Cut) -> Self {
-        let (values, len) = (values.as_mut_ptr(), values.len());
+    /// `bytes` are rows of `row_len`, the last one possibly short.
+    pub(crate) fn new(bytes: &'a mut [u8], row_len: usize, cut: Cut) -> Self {
+        let (bytes, len) = (bytes.as_mut_ptr(), bytes.len());
         let taken = [const { AtomicBool::new(false) }; MAX_WORKERS];
-        Self { values, len, row_len, cut, taken, lifetime: PhantomData }
+        Self { bytes, len, row_len, cut, taken, lifetime: PhantomData }
     }
 
-    /// The rows of band `index` and their values; `None` if there is no such band or it was taken.
+    /// The rows of band `index` and their bytes; `None` if there is no such band or it was taken.
     #[allow(clippy::mut_from_ref, reason = "each band is handed out once")]
-    pub(crate) fn take(&self, index: usize) -> Option<(Range<usize>, &mut [f32])> {
+    pub(crate) fn take(&self, index: usize) -> Option<(Range<usize>, &mut [u8])> {
         if index >= self.cut.bands || !claim(self.taken.get(index)?) {
             return None;
         }
@@ -95,7 +95,7 @@ impl<'a> Bands<'a> {
         // `Cut::rows` of different bands are disjoint ranges in order, and `at` keeps the order.
         // `claim` returned true, which it does once a band, so this is the only reference to it.
         let band = unsafe {
-            core::slice::from_raw_parts_mut(self.values.add(start), end.saturating_sub(start))
+            core::slice::from_raw_parts_mut(self.bytes.add(start), end.saturating_sub(start))
         };
         Some((rows, band))
     }
@@ -172,10 +172,10 @@ mod tests {
 
     #[test]
     fn a_band_is_handed_out_once_and_holds_its_rows() {
-        let mut values = [0.0, 0.0, 1.0, 1.0, 2.0];
-        let bands = Bands::new(&mut values, 2, Cut::new(3, 1, 2));
-        assert_eq!(bands.take(1), Some((1..3, &mut [1.0, 1.0, 2.0][..])));
-        assert_eq!(bands.take(0), Some((0..1, &mut [0.0, 0.0][..])));
+        let mut bytes = [0, 0, 1, 1, 2];
+        let bands = Bands::new(&mut bytes, 2, Cut::new(3, 1, 2));
+        assert_eq!(bands.take(1), Some((1..3, &mut [1, 1, 2][..])));
+        assert_eq!(bands.take(0), Some((0..1, &mut [0, 0][..])));
         assert_eq!((bands.take(1), bands.take(2)), (None, None));
     }
 }

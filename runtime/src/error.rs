@@ -421,6 +421,12 @@ impl fmt::Display for StepFault {
             }
             Self::Taps => f.write_str("runs have no rows or columns, or more than the input has"),
             Self::Macs => f.write_str("the number of multiply-accumulates overflows"),
+            Self::Element { role } => {
+                write!(f, "the operation takes no {role} values of this type (f32, s8) here")
+            }
+            Self::Quantization { role } => {
+                write!(f, "the scale of the {role} values is not a positive, normal number")
+            }
         }
     }
 }

@@ -10,7 +10,7 @@ mod area;
 mod axis;
 pub mod contract;
 pub mod conv_f32;
-pub mod copy_f32;
+pub mod copy;
 pub mod depthwise_f32;
 pub mod elementwise_f32;
 #[cfg(feature = "full")]
@@ -33,6 +33,9 @@ use elementwise_f32::ElementwiseF32;
 use full::Full;
 use linear_f32::LinearF32;
 use pool_f32::PoolF32;
+
+/// What stands for the kernel of an operation that this build has none for.
+const NOT_COMPILED: &str = "not compiled in";
 
 /// One kernel of each contract.
 #[derive(Clone, Copy, Debug)]
@@ -89,10 +92,11 @@ impl Kernels {
             | Op::Activate(_)
             | Op::Apply(_)
             | Op::Softmax => self.elementwise_f32.name,
-            Op::CopyInto { .. } | Op::Rearrange(_) | Op::Pad { .. } => copy_f32::NAME,
+            Op::CopyInto { .. } | Op::Rearrange(_) | Op::Pad { .. } => copy::NAME,
             Op::Resample(_) | Op::Reduce(_) | Op::Normalise(_) | Op::MatMul(_) | Op::TopK(_) => {
-                self.beyond_plain(op).unwrap_or("not compiled in")
+                self.beyond_plain(op).unwrap_or(NOT_COMPILED)
             }
+            Op::Quantize | Op::Dequantize => NOT_COMPILED,
         }
     }
 }

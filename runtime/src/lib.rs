@@ -28,6 +28,7 @@ mod error;
 pub mod kernels;
 pub mod model;
 mod observer;
+pub mod quant;
 mod session;
 pub mod span;
 pub mod step;
@@ -43,6 +44,6 @@ pub use error::{
 pub use kernels::Kernels;
 pub use model::header::{arena_len, expanded_len};
 pub use model::{Aligned, Model, Port};
-pub use observer::Observer;
+pub use observer::{Observer, Values};
 pub use session::{PortKey, Session};
 pub use workers::{Serial, Workers};

@@ -22,6 +22,7 @@ use crate::dims::Dims;
 use crate::error::{FormatError, Region};
 use crate::span::Span;
 use crate::step::{Activation, Op, Source, Step};
+use bytemuck::Pod;
 use check::{Bounds, Role, StepFault};
 pub use check::{macs, scratch_bytes};
 use core::fmt;
@@ -190,7 +191,26 @@ impl<'m> Model<'m> {
     /// Values of the weights section, where they lie. Empty for a span of no step of this model.
     #[inline]
     pub fn weights_f32(&self, span: Span) -> &'m [f32] {
-        span.values().and_then(|range| self.weights.get(range)).unwrap_or(&[])
+        self.weights_of(span)
+    }
+
+    /// [`Model::weights_f32`], for 8-bit values.
+    #[inline]
+    pub fn weights_s8(&self, span: Span) -> &'m [i8] {
+        self.weights_of(span)
+    }
+
+    /// [`Model::weights_f32`], for 32-bit integers.
+    #[inline]
+    pub fn weights_i32(&self, span: Span) -> &'m [i32] {
+        self.weights_of(span)
+    }
+
+    #[inline]
+    fn weights_of<T: Pod>(&self, span: Span) -> &'m [T] {
+        let all: &[u8] = bytemuck::try_cast_slice(self.weights).unwrap_or(&[]);
+        let bytes = span.range().and_then(|range| all.get(range)).unwrap_or(&[]);
+        bytemuck::try_cast_slice(bytes).unwrap_or(&[])
     }
 
     /// Number of values in the weights that the ONNX graph would count as parameters: without

@@ -12,8 +12,8 @@ use crate::arena::{Bands, Cut};
 use crate::error::SessionError;
 use crate::kernels::Kernels;
 use crate::model::{Model, Port, scratch_bytes};
-use crate::observer::{Blind, Observer};
-use crate::step::Step;
+use crate::observer::{Blind, Observer, Values};
+use crate::step::{Element, Operand, Step};
 use crate::workers::{Serial, Workers};
 use core::fmt;
 use job::Job;
@@ -23,7 +23,7 @@ pub struct Session<'a> {
     model: Model<'a>,
     kernels: Kernels,
     /// Feature maps, then the scratch of each worker.
-    arena: &'a mut [f32],
+    arena: &'a mut [u8],
     workers: &'a dyn Workers,
     worker_count: usize,
 }
@@ -51,8 +51,6 @@ impl<'a> Session<'a> {
         if found < needed {
             return Err(SessionError::ArenaTooSmall { needed, found });
         }
-        let whole = arena.get_mut(..found - found % size_of::<f32>()).unwrap_or_default();
-        let arena = bytemuck::try_cast_slice_mut(whole).map_err(|_| SessionError::Misaligned)?;
         let mut session = Self { model: *model, kernels, arena, workers: &Serial, worker_count: 1 };
         session.prove_steps()?;
         Ok(session)
@@ -74,7 +72,7 @@ impl<'a> Session<'a> {
             return Err(SessionError::WorkerCount { found: count });
         }
         let needed = self.model.arena_len(count).unwrap_or(usize::MAX);
-        let found = size_of_val(self.arena);
+        let found = self.arena.len();
         if found < needed {
             return Err(SessionError::ArenaTooSmall { needed, found });
         }
@@ -91,12 +89,41 @@ impl<'a> Session<'a> {
         self.kernels.name(&step.op)
     }
 
-    /// The values of an input, NHWC, by index or name; `None` if there is no such input.
+    /// The values of an f32 input, NHWC, by index or name; `None` if there is no such input.
     ///
     /// An inference overwrites them: write all inputs before each.
     pub fn input_mut<'k>(&mut self, port: impl Into<PortKey<'k>>) -> Option<&mut [f32]> {
         let port = port.into().find(self.model.inputs())?;
-        self.arena.get_mut(port.operand.span.values()?)
+        let f32s = port.operand.element == Element::F32;
+        bytemuck::try_cast_slice_mut(self.bytes_mut(f32s.then_some(port)?)?).ok()
+    }
+
+    /// [`Session::input_mut`] of an s8 input.
+    pub fn input_s8_mut<'k>(&mut self, port: impl Into<PortKey<'k>>) -> Option<&mut [i8]> {
+        let port = port.into().find(self.model.inputs())?;
+        let s8s = port.operand.element != Element::F32;
+        bytemuck::try_cast_slice_mut(self.bytes_mut(s8s.then_some(port)?)?).ok()
+    }
+
+    fn bytes_mut(&mut self, port: Port<'_>) -> Option<&mut [u8]> {
+        self.arena.get_mut(port.operand.span.range()?)
+    }
+
+    /// Copies raw pixels (NHWC) into the first input, an s8 one: pixel `p` becomes `p - 128`, so that
+    /// scale 1 and zero point -128 stand for the pixel itself.
+    ///
+    /// # Errors
+    ///
+    /// When the input is no s8 one, or has another number of values.
+    pub fn write_pixels(&mut self, pixels: &[u8]) -> Result<(), SessionError> {
+        let input = self.input_s8_mut(0).unwrap_or_default();
+        if input.len() != pixels.len() {
+            let (needed, found) = (input.len(), pixels.len());
+            return Err(SessionError::InputLength { needed, found });
+        }
+        let signed = |pixel: u8| (pixel ^ 0x80).cast_signed();
+        input.iter_mut().zip(pixels).for_each(|(to, &from)| *to = signed(from));
+        Ok(())
     }
 
     /// Copies `values` (NHWC) into the first input.
@@ -114,15 +141,33 @@ impl<'a> Session<'a> {
         Ok(())
     }
 
-    /// The values of an output, NHWC, by index or name; `None` if there is no such output.
+    /// The values of an f32 output, NHWC, by index or name; `None` if there is no such output.
     ///
     /// They are those of the last inference, until an input is written.
     pub fn output<'k>(&self, port: impl Into<PortKey<'k>>) -> Option<&[f32]> {
-        let port = port.into().find(self.model.outputs())?;
-        self.arena.get(port.operand.span.values()?)
+        match self.values(port.into().find(self.model.outputs())?.operand)? {
+            Values::F32(values) => Some(values),
+            Values::S8(_) => None,
+        }
     }
 
-    /// One inference; the first output.
+    /// [`Session::output`] of an s8 output.
+    pub fn output_s8<'k>(&self, port: impl Into<PortKey<'k>>) -> Option<&[i8]> {
+        match self.values(port.into().find(self.model.outputs())?.operand)? {
+            Values::F32(_) => None,
+            Values::S8(values) => Some(values),
+        }
+    }
+
+    fn values(&self, operand: Operand) -> Option<Values<'_>> {
+        let bytes = self.arena.get(operand.span.range()?)?;
+        Some(match operand.element {
+            Element::F32 => Values::F32(bytemuck::try_cast_slice(bytes).ok()?),
+            Element::S8(_) => Values::S8(bytemuck::try_cast_slice(bytes).ok()?),
+        })
+    }
+
+    /// One inference; the first output, if it is an f32 one.
     pub fn run(&mut self) -> &[f32] {
         self.run_observed(&mut Blind)
     }
@@ -133,8 +178,8 @@ impl<'a> Session<'a> {
             observer.begin(index, &step);
             // Never `None`: `prove_steps` has built the same job.
             let _ = self.execute(&step);
-            let output = step.output.span.values().and_then(|range| self.arena.get(range));
-            observer.end(index, &step, self.kernels.name(&step.op), output.unwrap_or_default());
+            let output = self.values(step.output).unwrap_or(Values::F32(&[]));
+            observer.end(index, &step, self.kernels.name(&step.op), output);
         }
         self.output(0).unwrap_or_default()
     }
@@ -155,7 +200,7 @@ impl<'a> Session<'a> {
         let (maps, scratch) = split(&self.model, self.arena)?;
         let (job, y) = Job::new(step, &self.model, maps)?;
         let cut = job.cut(self.worker_count);
-        let scratch_len = usize::try_from(self.model.header().scratch_per_worker).ok()? / 4;
+        let scratch_len = usize::try_from(self.model.header().scratch_per_worker).ok()?;
         let scratch_cut = Cut::new(cut.bands(), 1, cut.bands());
         let (bands, scratches) =
             (Bands::new(y, job.row_len, cut), Bands::new(scratch, scratch_len, scratch_cut));
@@ -177,15 +222,15 @@ impl<'a> Session<'a> {
 }
 
 /// Feature maps and scratch.
-fn split<'s>(model: &Model<'_>, arena: &'s mut [f32]) -> Option<(&'s mut [f32], &'s mut [f32])> {
+fn split<'s>(model: &Model<'_>, arena: &'s mut [u8]) -> Option<(&'s mut [u8], &'s mut [u8])> {
     let base = usize::try_from(model.header().arena_base).ok()?;
-    arena.split_at_mut_checked(base / size_of::<f32>())
+    arena.split_at_mut_checked(base)
 }
 
 /// What the plan gives this step: never more, so that a result or its speed cannot depend on other steps.
-fn scratch_of<'s>(step: &Step, scratch: &'s mut [f32]) -> &'s mut [f32] {
+fn scratch_of<'s>(step: &Step, scratch: &'s mut [u8]) -> &'s mut [u8] {
     let bytes = scratch_bytes(step).and_then(|bytes| usize::try_from(bytes).ok());
-    scratch.get_mut(..bytes.unwrap_or(0) / size_of::<f32>()).unwrap_or_default()
+    scratch.get_mut(..bytes.unwrap_or(0)).unwrap_or_default()
 }
 
 impl fmt::Debug for Session<'_> {
@@ -193,7 +238,7 @@ impl fmt::Debug for Session<'_> {
         f.debug_struct("Session")
             .field("model", &self.model)
             .field("kernels", &self.kernels)
-            .field("arena", &size_of_val(self.arena))
+            .field("arena", &self.arena.len())
             .field("workers", &self.worker_count)
             .finish()
     }
@@ -243,7 +288,11 @@ mod tests {
 
     /// A file of one step that sums two values.
     fn one_sum(file: &mut [u8]) -> &[u8] {
-        let map = |offset, len, c| Operand { span: Span { offset, len }, dims: Dims::vector(c) };
+        let map = |offset, len, c| Operand {
+            span: Span { offset, len },
+            dims: Dims::vector(c),
+            ..Operand::default()
+        };
         let (input, output) = (map(0, 8, 2), map(64, 4, 1));
         let port = |name, is_output, operand: Operand| {
             let shape = [operand.dims.c, 0, 0, 0, 0];

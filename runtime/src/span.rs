@@ -23,14 +23,6 @@ impl Span {
         Some(start..start.checked_add(usize::try_from(self.len).ok()?)?)
     }
 
-    /// The f32 values as a range of an f32 slice; `None` when they are no whole number of values.
-    #[inline]
-    pub fn values(self) -> Option<Range<usize>> {
-        let bytes = self.range()?;
-        let whole = self.offset.is_multiple_of(4) && self.len.is_multiple_of(4);
-        whole.then_some(bytes.start / 4..bytes.end / 4)
-    }
-
     /// Whether any byte lies in both.
     #[inline]
     pub fn overlaps(self, other: Self) -> bool {

@@ -4,6 +4,7 @@
 //! purpose, so that the compiler lists what a new operation needs.
 
 mod binary;
+mod element;
 mod function;
 mod matmul;
 mod reduce;
@@ -14,6 +15,7 @@ mod view;
 use crate::dims::{Dims, Pad, Window};
 use crate::span::Span;
 pub use binary::{Binary, Source};
+pub use element::{Element, Quantization};
 pub use function::Function;
 pub use matmul::MatMul;
 pub use reduce::{Normalise, Reduction};
@@ -22,13 +24,16 @@ use serde::{Deserialize, Serialize};
 pub use top_k::TopK;
 pub use view::View;
 
-/// A feature map in the arena: f32, NHWC, `span.len == h * w * c * 4`, `span.offset` a multiple of 64.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+/// A feature map in the arena: NHWC, `span.len == h * w * c * element.size()`, `span.offset` a
+/// multiple of 64.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Operand {
     /// Bytes of the arena.
     pub span: Span,
     /// Shape.
     pub dims: Dims,
+    /// What its values are.
+    pub element: Element,
 }
 
 /// One step of the plan: `output = op(input)`.
@@ -215,6 +220,10 @@ pub enum Op {
     MatMul(MatMul),
     /// The best channels of each pixel.
     TopK(TopK),
+    /// f32 values as the nearest s8 ones that the output's [`Quantization`] has.
+    Quantize,
+    /// What the s8 values of the input stand for.
+    Dequantize,
 }
 
 /// What padding holds. Reflected and wrapped rows and columns are taken from the picture.
@@ -294,6 +303,8 @@ impl Op {
             Self::Normalise(_) => "normalise",
             Self::MatMul(_) => "matmul",
             Self::TopK(_) => "top_k",
+            Self::Quantize => "quantize",
+            Self::Dequantize => "dequantize",
         }
     }
 }

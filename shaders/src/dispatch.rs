@@ -10,7 +10,7 @@ use crate::shader::{Shader, Variant};
 use unbraid_runtime::dims::Dims;
 use unbraid_runtime::span::Span;
 use unbraid_runtime::step::{
-    Activation, Conv, Layout, Linear, Op, Operand, Resample, Source, Step,
+    Activation, Conv, Element, Layout, Linear, Op, Operand, Resample, Source, Step,
 };
 
 /// Output channels in a panel or block of a weight layout.
@@ -77,15 +77,17 @@ struct Work {
 impl Dispatch {
     /// Translates a step. `max_workgroups` is the limit of each axis of a grid.
     pub(crate) fn new(step: &Step, place: Place, max_workgroups: u32) -> Result<Self, GpuError> {
-        let shader = Shader::of(&step.op).ok_or(GpuError::NoShader { place })?;
-        let Work { extent, params, operands } = work(step);
+        let none = GpuError::NoShader { place };
+        let (Some(shader), Some(work)) = (Shader::of(&step.op), work(step)) else {
+            return Err(none);
+        };
+        let Work { extent, params, operands } = work;
         // The variant with the least work beside the result's edges; the first of equals.
         let cost = |variant: &&Variant| {
             let [rows, columns] = variant.tile;
             extent.workgroups(variant.tile) * u64::from(rows) * u64::from(columns)
         };
-        let variant =
-            shader.variants.iter().min_by_key(cost).ok_or(GpuError::NoShader { place })?;
+        let variant = shader.variants.iter().min_by_key(cost).ok_or(none)?;
         let grid = Grid::new(extent.workgroups(variant.tile), place, max_workgroups)?;
         Ok(Self { shader, variant, grid, params, operands })
     }
@@ -120,9 +122,13 @@ impl Grid {
     }
 }
 
-fn work(step: &Step) -> Work {
+/// `None` for steps on other than f32 values, which have no shaders yet.
+fn work(step: &Step) -> Option<Work> {
+    if [step.input.element, step.output.element] != [Element::F32; 2] {
+        return None;
+    }
     let (input, output) = (step.input.dims, step.output.dims);
-    match &step.op {
+    Some(match &step.op {
         Op::Conv(conv) => match conv.layout {
             Layout::F32Nr16 => dense(input, output, conv),
             Layout::F32Dw16 => depthwise(input, output, conv),
@@ -182,7 +188,8 @@ fn work(step: &Step) -> Work {
             let parts = (input.h / h) * (input.w / w) * (input.c / c);
             alone(Extent::rows(parts), &[&dims(input), &part])
         }
-    }
+        Op::Quantize | Op::Dequantize => return None,
+    })
 }
 
 /// What reads its input and nothing else.

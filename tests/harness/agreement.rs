@@ -10,7 +10,7 @@ use unbraid_converter::reference;
 use unbraid_converter::tensor::elements;
 use unbraid_converter::write::strand;
 use unbraid_runtime::step::Step;
-use unbraid_runtime::{Kernels, Model, Observer, Session};
+use unbraid_runtime::{Kernels, Model, Observer, Session, Values};
 
 /// Largest difference to the oracle, relative to the largest output.
 const BOUND: f64 = 1e-5;
@@ -50,9 +50,10 @@ struct Layers<'a> {
 impl Observer for Layers<'_> {
     fn begin(&mut self, _: usize, _: &Step) {}
 
-    fn end(&mut self, index: usize, step: &Step, _: &'static str, output: &[f32]) {
+    fn end(&mut self, index: usize, step: &Step, _: &'static str, output: Values<'_>) {
         let Some(y) = self.truth.get(self.names[index].as_str()) else { return };
-        let error = relative_error(y, &row_major(step.output.dims, output));
+        let output: Vec<f32> = output.reals(step.output.element).collect();
+        let error = relative_error(y, &row_major(step.output.dims, &output));
         assert!(error <= BOUND, "{}: {error:e}\n{step:#?}", self.names[index]);
         self.compared += 1;
     }

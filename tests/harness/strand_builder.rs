@@ -77,7 +77,7 @@ impl StrandBuilder {
         let len = u32::try_from(dims.elements().unwrap() * 4).unwrap();
         let span = Span { offset: self.arena, len };
         self.arena = align_up(self.arena + len).unwrap();
-        Operand { span, dims }
+        Operand { span, dims, ..Operand::default() }
     }
 
     /// An input picture `[1, C, H, W]`.

@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 use unbraid_runtime::cpu::{FEATURES, Feature};
 use unbraid_runtime::model::macs;
 use unbraid_runtime::step::Step;
-use unbraid_runtime::{Cpu, Observer, Session};
+use unbraid_runtime::{Cpu, Observer, Session, Values};
 
 /// What `unbraid bench` takes.
 #[derive(Debug, clap::Args)]
@@ -104,7 +104,7 @@ impl Observer for Watch {
         self.begin = Instant::now();
     }
 
-    fn end(&mut self, index: usize, _: &Step, kernel: &'static str, _: &[f32]) {
+    fn end(&mut self, index: usize, _: &Step, kernel: &'static str, _: Values<'_>) {
         let time = self.begin.elapsed();
         let step = &mut self.steps[index];
         step.kernel = kernel;

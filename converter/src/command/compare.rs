@@ -17,7 +17,7 @@ use unbraid_converter::import;
 use unbraid_converter::reference::{self, ReferenceError};
 use unbraid_runtime::dims::Dims;
 use unbraid_runtime::step::Step;
-use unbraid_runtime::{Cpu, Model, Observer, Port, Session};
+use unbraid_runtime::{Cpu, Model, Observer, Port, Session, Values};
 
 /// Random samples where no `--input` is given.
 const RANDOM: u64 = 2;
@@ -319,11 +319,12 @@ struct Layers<'a, 'm, 't> {
 impl Observer for Layers<'_, '_, '_> {
     fn begin(&mut self, _: usize, _: &Step) {}
 
-    fn end(&mut self, index: usize, step: &Step, _: &'static str, output: &[f32]) {
+    fn end(&mut self, index: usize, step: &Step, _: &'static str, output: Values<'_>) {
         let Some(name) = self.answer.names.get(index) else { return };
         let Some(truth) = self.truth.find(name) else { return };
+        let output: Vec<f32> = output.reals(step.output.element).collect();
         if truth.len() == output.len() {
-            let found = tensors::row_major(output, step.output.dims);
+            let found = tensors::row_major(&output, step.output.dims);
             self.answer.layers[index].get_or_insert_default().add(truth, &found);
         }
     }

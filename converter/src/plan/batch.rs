@@ -45,11 +45,11 @@ impl Lowering<'_> {
         for picture in 0..pictures {
             let cut = view([(elements, 1)], picture * elements);
             let cut = cut.ok_or_else(|| Kind::TooLarge { shape: vec![pictures, elements] })?;
-            let mut part_of = |dims: Dims| {
+            let mut part_of = |whole: Place, dims: Dims| {
                 let shape = [dims.h, dims.w, dims.c].map(|n| n as usize);
-                Ok(Place { buffer: self.buffer_for(&shape)?, dims })
+                Ok(Place { buffer: self.buffer_for(&shape, self.element(whole.buffer))?, dims })
             };
-            let (from, to) = (part_of(x)?, part_of(y)?);
+            let (from, to) = (part_of(input, x)?, part_of(output, y)?);
             let part = |what: &str| format!("{name} ({what} {picture})");
             let last = picture + 1 == pictures;
             let at = [picture as u32 * y.h, 0, 0];

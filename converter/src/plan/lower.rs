@@ -14,10 +14,26 @@ use crate::resize::Taps;
 use crate::tensor::Tensor;
 use std::collections::HashMap;
 use unbraid_runtime::dims::Dims;
-use unbraid_runtime::step::{self, Binary, Source, View};
+use unbraid_runtime::step::{self, Binary, Element, Source, View};
 
 /// Index into [`Lowering::buffers`].
 pub(super) type Buffer = usize;
+
+/// What a buffer takes.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Memory {
+    /// Size in bytes.
+    pub(super) bytes: u64,
+    /// What its values are.
+    pub(super) element: Element,
+}
+
+impl Memory {
+    /// Number of values.
+    pub(super) fn values(self) -> u64 {
+        self.bytes / self.element.size() as u64
+    }
+}
 
 /// A value in memory.
 #[derive(Clone, Debug)]
@@ -57,8 +73,8 @@ pub(super) struct Draft {
 pub(super) struct Lowered {
     /// Steps in execution order.
     pub(super) drafts: Vec<Draft>,
-    /// Bytes of each buffer.
-    pub(super) buffers: Vec<u64>,
+    /// What each buffer takes.
+    pub(super) buffers: Vec<Memory>,
     /// One a graph input.
     pub(super) inputs: Vec<Place>,
     /// One a graph output.
@@ -99,7 +115,7 @@ pub(super) struct Lowering<'g> {
     absorbed: HashMap<ValueId, (ValueId, Pad)>,
     /// Buffers that hold a view of all values of another one.
     pub(super) views: HashMap<(Buffer, View), Buffer>,
-    buffers: Vec<u64>,
+    buffers: Vec<Memory>,
     drafts: Vec<Draft>,
     plain: Option<Vec<f32>>,
     problems: Vec<Problem>,
@@ -233,7 +249,7 @@ impl<'g> Lowering<'g> {
         let port = port.ok_or_else(|| Kind::IsConstant { input: input() })?;
         let repeat = view([(constant.len(), 0)], 0);
         let repeat = repeat.ok_or_else(|| Kind::TooLarge { shape: value.shape.clone() })?;
-        let repeated = self.buffer_for(&value.shape)?;
+        let repeated = self.buffer_for(&value.shape, Element::F32)?;
         let zeros = self.buffer_like(repeated);
         let from = self.whole(port.buffer);
         let stored = self.store(id, Order::row_major(&value.shape))?;
@@ -251,7 +267,8 @@ impl<'g> Lowering<'g> {
 
     /// Gives a value a buffer of its own.
     pub(super) fn store(&mut self, id: ValueId, order: Order) -> Result<Stored, Kind> {
-        let stored = Stored { buffer: self.buffer_for(self.graph.shape(id))?, order };
+        let buffer = self.buffer_for(self.graph.shape(id), Element::F32)?;
+        let stored = Stored { buffer, order };
         self.stored[id.index()] = Some(stored.clone());
         Ok(stored)
     }
@@ -262,11 +279,11 @@ impl<'g> Lowering<'g> {
     }
 
     /// A buffer for a value of this shape.
-    pub(super) fn buffer_for(&mut self, shape: &[usize]) -> Result<Buffer, Kind> {
-        let bytes = crate::tensor::elements(shape).and_then(|n| n.checked_mul(4));
+    pub(super) fn buffer_for(&mut self, shape: &[usize], element: Element) -> Result<Buffer, Kind> {
+        let bytes = crate::tensor::elements(shape).and_then(|n| n.checked_mul(element.size()));
         let fits = |&bytes: &usize| bytes > 0 && u32::try_from(bytes).is_ok();
         let bytes = bytes.filter(fits).ok_or_else(|| Kind::TooLarge { shape: shape.to_vec() })?;
-        self.buffers.push(bytes as u64);
+        self.buffers.push(Memory { bytes: bytes as u64, element });
         Ok(self.buffers.len() - 1)
     }
 
@@ -276,10 +293,15 @@ impl<'g> Lowering<'g> {
         self.buffers.len() - 1
     }
 
+    /// What the values of a buffer are.
+    pub(super) fn element(&self, buffer: Buffer) -> Element {
+        self.buffers[buffer].element
+    }
+
     /// All elements of a buffer as a vector.
     pub(super) fn whole(&self, buffer: Buffer) -> Place {
         // No buffer has more than 2^32 bytes.
-        Place { buffer, dims: Dims::vector((self.buffers[buffer] / 4) as u32) }
+        Place { buffer, dims: Dims::vector(self.buffers[buffer].values() as u32) }
     }
 
     /// The dims under which a stored value lies.

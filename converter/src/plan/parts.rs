@@ -5,7 +5,7 @@
 //! to begin at a whole cache line, as everything in the arena does.
 
 use super::arena::ALIGN;
-use super::lower::{Buffer, Draft, Lowered, Place};
+use super::lower::{Buffer, Draft, Lowered, Memory, Place};
 use std::collections::{HashMap, HashSet};
 use unbraid_runtime::step::{Op, View};
 
@@ -25,7 +25,8 @@ pub(super) fn join(lowered: &mut Lowered) -> HashMap<Buffer, Part> {
     let ports: HashSet<Buffer> = ports.collect();
     let copies = copies_of(&lowered.drafts);
     lowered.drafts.retain(|draft| {
-        let found = concatenated(draft).or_else(|| sliced(draft, &lowered.buffers));
+        let found =
+            concatenated(draft, &lowered.buffers).or_else(|| sliced(draft, &lowered.buffers));
         let Some((buffer, part)) = found else { return true };
         // A buffer lies in one place, and a step that copies it must not read what it writes.
         let free = !parts.contains_key(&buffer)
@@ -53,7 +54,7 @@ fn copies_of(drafts: &[Draft]) -> HashMap<(Buffer, Buffer), usize> {
 }
 
 /// The part that a step copies to one run of bytes.
-fn concatenated(draft: &Draft) -> Option<(Buffer, Part)> {
+fn concatenated(draft: &Draft, buffers: &[Memory]) -> Option<(Buffer, Part)> {
     let Op::CopyInto { at: [row, column, channel] } = draft.op else { return None };
     let (part, whole) = (draft.input.dims, draft.output.dims);
     let pixels = u64::from(whole.w) * u64::from(whole.c);
@@ -63,17 +64,22 @@ fn concatenated(draft: &Draft) -> Option<(Buffer, Part)> {
         _ if (whole.h, whole.w) == (1, 1) => u64::from(channel),
         _ => return None,
     };
-    let part = Part { whole: draft.output.buffer, offset: values * 4 };
+    let part = Part { whole: draft.output.buffer, offset: values * size_of_value(buffers, draft) };
     Some((draft.input.buffer, part))
 }
 
 /// The slice that a step takes from one run of bytes.
-fn sliced(draft: &Draft, buffers: &[u64]) -> Option<(Buffer, Part)> {
+fn sliced(draft: &Draft, buffers: &[Memory]) -> Option<(Buffer, Part)> {
     let Op::Rearrange(view) = draft.op else { return None };
     let Place { buffer: whole, .. } = draft.input;
-    let shorter = buffers[draft.output.buffer] < buffers[whole];
-    let part = Part { whole, offset: u64::from(view.offset) * 4 };
+    let shorter = buffers[draft.output.buffer].bytes < buffers[whole].bytes;
+    let part = Part { whole, offset: u64::from(view.offset) * size_of_value(buffers, draft) };
     (shorter && is_run(&view)).then_some((draft.output.buffer, part))
+}
+
+/// Bytes of one value of the step's input.
+fn size_of_value(buffers: &[Memory], draft: &Draft) -> u64 {
+    buffers[draft.input.buffer].element.size() as u64
 }
 
 /// Whether a view shows values in the order in which they lie, without gaps.

@@ -2,17 +2,19 @@
 
 use super::arena::{Lifetime, place};
 use super::error::Kind;
-use super::lower::{Buffer, Draft, Lowered, Place};
+use super::lower::{Buffer, Draft, Lowered, Memory, Place};
 use super::parts::Part;
 use std::collections::HashMap;
 use unbraid_runtime::model::scratch_bytes;
 use unbraid_runtime::span::Span;
-use unbraid_runtime::step::{Op, Operand, Source, Step};
+use unbraid_runtime::step::{Element, Op, Operand, Source, Step};
 
 /// Where every buffer lies.
 #[derive(Debug)]
 pub(super) struct Spans {
     spans: Vec<Span>,
+    /// What the values of each buffer are.
+    elements: Vec<Element>,
     /// For each step, whether its two operands change places, so that the first is written over.
     swapped: Vec<bool>,
     /// Bytes of the arena.
@@ -22,7 +24,8 @@ pub(super) struct Spans {
 impl Spans {
     /// A place with its bytes.
     pub(super) fn operand(&self, place: Place) -> Operand {
-        Operand { span: self.spans[place.buffer], dims: place.dims }
+        let (span, element) = (self.spans[place.buffer], self.elements[place.buffer]);
+        Operand { span, dims: place.dims, element }
     }
 
     /// A draft with its bytes.
@@ -59,9 +62,10 @@ pub(super) fn assign(lowered: &Lowered) -> Result<Spans, Kind> {
         let at = roots.binary_search(&owners.owner(whole)).unwrap_or(0);
         // Both are below `arena_base`.
         let offset = (arena.offsets[at] + inside) as u32;
-        Span { offset, len: lowered.buffers[buffer] as u32 }
+        Span { offset, len: lowered.buffers[buffer].bytes as u32 }
     });
-    Ok(Spans { spans: spans.collect(), swapped, arena_base })
+    let elements = lowered.buffers.iter().map(|memory| memory.element).collect();
+    Ok(Spans { spans: spans.collect(), elements, swapped, arena_base })
 }
 
 /// Largest scratch of any step, rounded up to whole cache lines.
@@ -78,7 +82,8 @@ struct Owners<'l> {
 
 impl<'l> Owners<'l> {
     fn new(lowered: &'l Lowered) -> Self {
-        let untouched = |&bytes: &u64| Lifetime { bytes, first: usize::MAX, last: 0 };
+        let untouched =
+            |memory: &Memory| Lifetime { bytes: memory.bytes, first: usize::MAX, last: 0 };
         let mut lifetimes: Vec<Lifetime> = lowered.buffers.iter().map(untouched).collect();
         let whole = |buffer: Buffer| lowered.parts.get(&buffer).map_or(buffer, |part| part.whole);
         let mut touch = |place: &Place, step: usize| {

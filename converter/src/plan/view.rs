@@ -137,7 +137,7 @@ impl Lowering<'_> {
         pieces.sort_by_key(|&(place, _)| std::cmp::Reverse(place));
         let view = view(pieces.into_iter().map(|(_, axis)| axis), 0);
         let view = view.ok_or_else(|| self.too_many_axes(id))?;
-        let buffer = self.buffer_for(shape)?;
+        let buffer = self.buffer_for(shape, self.element(from))?;
         let name = format!("{} (repeated)", self.value_name(id));
         self.push_named(name, step::Op::Rearrange(view), self.whole(from), self.whole(buffer));
         Ok(Place { buffer, dims: to.dims(shape)? })

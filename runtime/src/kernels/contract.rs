@@ -2,6 +2,7 @@
 //! where a kernel is called.
 
 use crate::cpu::{Cpu, Feature};
+use bytemuck::Pod;
 use core::ops::Range;
 
 /// Operands of one step, all bounds proved when they were made.
@@ -13,7 +14,7 @@ pub trait Operands {
     /// such number.
     fn values(&self, rows: &Range<usize>) -> Option<usize>;
 
-    /// Floats of scratch without which [`Kernel::run`] refuses.
+    /// [`Contract::Scratch`] values without which [`Kernel::run`] refuses.
     fn min_scratch(&self) -> usize {
         0
     }
@@ -24,6 +25,12 @@ pub trait Contract: Sized + 'static {
     /// What a kernel reads.
     type Args<'a>: Operands;
 
+    /// What a kernel writes.
+    type Value: Pod;
+
+    /// What a kernel keeps between its loops.
+    type Scratch: Pod;
+
     /// Every kernel, best first; the portable one is last.
     const LIST: &'static [Kernel<Self>];
 
@@ -33,8 +40,12 @@ pub trait Contract: Sized + 'static {
 
 /// Computes a band: output rows, their values, scratch. The caller has checked what
 /// [`Kernel::run`] checks.
-pub(super) type Run<C> =
-    unsafe fn(&<C as Contract>::Args<'_>, Range<usize>, &mut [f32], &mut [f32]);
+pub(super) type Run<C> = unsafe fn(
+    &<C as Contract>::Args<'_>,
+    Range<usize>,
+    &mut [<C as Contract>::Value],
+    &mut [<C as Contract>::Scratch],
+);
 
 /// One implementation of a contract.
 #[derive(Clone, Copy, Debug)]
@@ -58,8 +69,8 @@ impl<C: Contract> Kernel<C> {
         cpu: Cpu,
         args: &C::Args<'_>,
         rows: Range<usize>,
-        y: &mut [f32],
-        scratch: &mut [f32],
+        y: &mut [C::Value],
+        scratch: &mut [C::Scratch],
     ) -> Option<()> {
         let fits = cpu.has(self.needs)
             && rows.start <= rows.end
@@ -73,6 +84,19 @@ impl<C: Contract> Kernel<C> {
         // and having its CPU feature is all that a `Run` function demands beyond safe arguments.
         unsafe { (self.run)(args, rows, y, scratch) };
         Some(())
+    }
+
+    /// [`Kernel::run`] on memory that is not typed yet: bytes of the values and of the scratch.
+    pub(crate) fn run_bytes(
+        &self,
+        cpu: Cpu,
+        args: &C::Args<'_>,
+        rows: Range<usize>,
+        y: &mut [u8],
+        scratch: &mut [u8],
+    ) -> Option<()> {
+        let y = bytemuck::try_cast_slice_mut(y).ok()?;
+        self.run(cpu, args, rows, y, bytemuck::try_cast_slice_mut(scratch).ok()?)
     }
 }
 
@@ -93,12 +117,22 @@ pub const fn select<C: Contract>(cpu: Cpu) -> &'static Kernel<C> {
 /// Without fused multiply-add in the body, all of them give the same bits.
 pub(super) trait Loops: Contract {
     /// The body; `inline(always)`, so that it takes on the features of its caller.
-    fn compute(args: &Self::Args<'_>, rows: Range<usize>, y: &mut [f32], scratch: &mut [f32]);
+    fn compute(
+        args: &Self::Args<'_>,
+        rows: Range<usize>,
+        y: &mut [Self::Value],
+        scratch: &mut [Self::Scratch],
+    );
 }
 
 /// The loops as they are compiled for every CPU of the target.
 pub(super) const fn portable<C: Loops>(name: &'static str) -> Kernel<C> {
-    fn run<C: Loops>(args: &C::Args<'_>, rows: Range<usize>, y: &mut [f32], scratch: &mut [f32]) {
+    fn run<C: Loops>(
+        args: &C::Args<'_>,
+        rows: Range<usize>,
+        y: &mut [C::Value],
+        scratch: &mut [C::Scratch],
+    ) {
         C::compute(args, rows, y, scratch);
     }
     Kernel { name, needs: None, run: run::<C> }
@@ -108,7 +142,12 @@ pub(super) const fn portable<C: Loops>(name: &'static str) -> Kernel<C> {
 #[cfg(target_arch = "x86_64")]
 pub(super) const fn avx2<C: Loops>(name: &'static str) -> Kernel<C> {
     #[target_feature(enable = "avx2,fma")]
-    fn run<C: Loops>(args: &C::Args<'_>, rows: Range<usize>, y: &mut [f32], scratch: &mut [f32]) {
+    fn run<C: Loops>(
+        args: &C::Args<'_>,
+        rows: Range<usize>,
+        y: &mut [C::Value],
+        scratch: &mut [C::Scratch],
+    ) {
         C::compute(args, rows, y, scratch);
     }
     Kernel { name, needs: Some(Feature::Avx2), run: run::<C> }
@@ -118,7 +157,12 @@ pub(super) const fn avx2<C: Loops>(name: &'static str) -> Kernel<C> {
 #[cfg(target_arch = "x86_64")]
 pub(super) const fn avx512<C: Loops>(name: &'static str) -> Kernel<C> {
     #[target_feature(enable = "avx512f,avx512vl,avx512bw,avx512dq")]
-    fn run<C: Loops>(args: &C::Args<'_>, rows: Range<usize>, y: &mut [f32], scratch: &mut [f32]) {
+    fn run<C: Loops>(
+        args: &C::Args<'_>,
+        rows: Range<usize>,
+        y: &mut [C::Value],
+        scratch: &mut [C::Scratch],
+    ) {
         C::compute(args, rows, y, scratch);
     }
     Kernel { name, needs: Some(Feature::Avx512), run: run::<C> }

@@ -100,6 +100,8 @@ pub struct ConvF32;
 
 impl Contract for ConvF32 {
     type Args<'a> = Args<'a>;
+    type Value = f32;
+    type Scratch = f32;
 
     const LIST: &'static [Kernel<Self>] = &[
         #[cfg(target_arch = "x86_64")]

@@ -122,6 +122,8 @@ pub struct DepthwiseF32;
 
 impl Contract for DepthwiseF32 {
     type Args<'a> = Args<'a>;
+    type Value = f32;
+    type Scratch = f32;
 
     const LIST: &'static [Kernel<Self>] = &[
         #[cfg(target_arch = "x86_64")]

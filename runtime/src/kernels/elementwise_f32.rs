@@ -101,6 +101,8 @@ pub struct ElementwiseF32;
 
 impl Contract for ElementwiseF32 {
     type Args<'a> = Args<'a>;
+    type Value = f32;
+    type Scratch = f32;
 
     const LIST: &'static [Kernel<Self>] = &[
         #[cfg(target_arch = "x86_64")]

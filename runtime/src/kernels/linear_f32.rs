@@ -93,6 +93,8 @@ pub struct LinearF32;
 
 impl Contract for LinearF32 {
     type Args<'a> = Args<'a>;
+    type Value = f32;
+    type Scratch = f32;
 
     const LIST: &'static [Kernel<Self>] = &[
         #[cfg(target_arch = "x86_64")]

@@ -62,6 +62,8 @@ pub struct NormaliseF32;
 
 impl Contract for NormaliseF32 {
     type Args<'a> = Args<'a>;
+    type Value = f32;
+    type Scratch = f32;
 
     const LIST: &'static [Kernel<Self>] = &[
         #[cfg(target_arch = "x86_64")]

@@ -88,6 +88,8 @@ pub struct PoolF32;
 
 impl Contract for PoolF32 {
     type Args<'a> = Args<'a>;
+    type Value = f32;
+    type Scratch = f32;
 
     const LIST: &'static [Kernel<Self>] = &[
         #[cfg(target_arch = "x86_64")]

@@ -77,6 +77,8 @@ pub struct ReduceF32;
 
 impl Contract for ReduceF32 {
     type Args<'a> = Args<'a>;
+    type Value = f32;
+    type Scratch = f32;
 
     const LIST: &'static [Kernel<Self>] = &[
         #[cfg(target_arch = "x86_64")]

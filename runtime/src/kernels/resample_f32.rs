@@ -112,6 +112,8 @@ pub struct ResampleF32;
 
 impl Contract for ResampleF32 {
     type Args<'a> = Args<'a>;
+    type Value = f32;
+    type Scratch = f32;
 
     const LIST: &'static [Kernel<Self>] = &[
         #[cfg(target_arch = "x86_64")]

@@ -68,6 +68,8 @@ pub struct TopKF32;
 
 impl Contract for TopKF32 {
     type Args<'a> = Args<'a>;
+    type Value = f32;
+    type Scratch = f32;
 
     const LIST: &'static [Kernel<Self>] = &[
         #[cfg(target_arch = "x86_64")]

@@ -13,8 +13,8 @@ use crate::dims::{Dims, Window};
 use crate::kernels::{conv_f32, depthwise_f32, linear_f32, matmul_f32, resample_f32};
 use crate::span::Span;
 use crate::step::{
-    Activation, Border, Conv, Function, Layout, Linear, MatMul, Normalise, Op, Operand, Resample,
-    Source, Step, TopK,
+    Activation, Border, Conv, Element, Function, Layout, Linear, MatMul, Normalise, Op, Operand,
+    Resample, Source, Step, TopK,
 };
 
 /// What a span of a step is for.
@@ -109,6 +109,16 @@ pub enum StepFault {
     Taps,
     /// The number of multiply-accumulates overflows.
     Macs,
+    /// Values of another type than the operation takes, or than those it puts them beside.
+    Element {
+        /// Whose.
+        role: Role,
+    },
+    /// A scale that is not normal and positive.
+    Quantization {
+        /// Whose.
+        role: Role,
+    },
 }
 
 /// The memory that steps may name.
@@ -139,6 +149,7 @@ impl Bounds {
         if !in_place && step.output.span.overlaps(step.input.span) {
             return Err(StepFault::Overlap { role: Role::Input });
         }
+        check_elements(step)?;
         let expected = self.op(step)?;
         if step.output.dims != expected {
             return Err(StepFault::Shape { expected });
@@ -167,7 +178,7 @@ impl Bounds {
                 self.activation(activation, channels(input.c)).map(|()| input)
             }
             Op::Apply(function) => check_function(*function).map(|()| input),
-            Op::Softmax => Ok(input),
+            Op::Softmax | Op::Quantize | Op::Dequantize => Ok(input),
             Op::CopyInto { at } => arrange::copy_into(*at, input, step.output.dims),
             Op::Rearrange(view) => arrange::rearrange(view, input, step.output.dims),
             Op::Pad { pad, mode } => arrange::pad(pad, *mode, input),
@@ -258,6 +269,9 @@ impl Bounds {
         match other {
             Source::Arena(map) => {
                 self.operand(map, Role::Other)?;
+                if map.element != Element::F32 {
+                    return Err(StepFault::Element { role: Role::Other });
+                }
                 if step.output.span.overlaps(map.span) {
                     return Err(StepFault::Overlap { role: Role::Other });
                 }
@@ -273,7 +287,11 @@ impl Bounds {
     /// A feature map: aligned, in the arena, as long as its dims demand.
     pub(super) fn operand(&self, operand: &Operand, role: Role) -> Result<(), StepFault> {
         let elements = operand.dims.elements().filter(|&elements| elements > 0);
-        let bytes = elements.and_then(|elements| elements.checked_mul(4));
+        let bytes = elements.and_then(|elements| elements.checked_mul(operand.element.size()));
+        let scale = operand.element.quantization().map_or(1.0, |quantization| quantization.scale);
+        if !(scale.is_normal() && scale > 0.0) {
+            return Err(StepFault::Quantization { role });
+        }
         let expected = bytes.ok_or(StepFault::Empty { role })?;
         let arena = usize::try_from(self.arena).unwrap_or(0);
         check_span(operand.span, role, expected, arena)
@@ -308,6 +326,26 @@ fn check_span(span: Span, role: Role, expected: usize, room: usize) -> Result<()
         return Err(StepFault::OutOfBounds { role });
     }
     Ok(())
+}
+
+/// Whether the operation takes values of these types.
+fn check_elements(step: &Step) -> Result<(), StepFault> {
+    let (input, output) = (step.input.element, step.output.element);
+    let role = match step.op {
+        Op::Quantize => (input != Element::F32).then_some(Role::Input),
+        Op::Dequantize => (output != Element::F32).then_some(Role::Output),
+        Op::CopyInto { .. } | Op::Rearrange(_) | Op::Pad { .. } => {
+            (input != output).then_some(Role::Output)
+        }
+        _ if input != Element::F32 => Some(Role::Input),
+        _ => (output != Element::F32).then_some(Role::Output),
+    };
+    let role = role.or(match step.op {
+        Op::Quantize => (output == Element::F32).then_some(Role::Output),
+        Op::Dequantize => (input == Element::F32).then_some(Role::Input),
+        _ => None,
+    });
+    role.map_or(Ok(()), |role| Err(StepFault::Element { role }))
 }
 
 fn check_function(function: Function) -> Result<(), StepFault> {

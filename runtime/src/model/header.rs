@@ -9,7 +9,7 @@ use super::{ALIGN, FormatError, Region, crc32};
 pub const MAGIC: [u8; 8] = *b"\x89STRAND\n";
 
 /// Format version this crate writes.
-pub const VERSION: Version = Version { major: 0, minor: 4 };
+pub const VERSION: Version = Version { major: 0, minor: 5 };
 
 /// Bytes of a [`Header`].
 pub const HEADER_LEN: usize = 64;

@@ -11,7 +11,7 @@ pub const MAX_RANK: usize = 5;
 /// The values lie there in NHWC order. A shape `[1, C, H, W]` has `dims` `{ h: H, w: W, c: C }`;
 /// of other shapes, batches too, only the number of values is fixed, and their order is that of
 /// ONNX.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Port<'a> {
     /// Name of the graph input or output in ONNX; not empty, no control characters.
     #[serde(borrow)]

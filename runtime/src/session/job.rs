@@ -7,37 +7,43 @@ mod full;
 use crate::arena::Cut;
 use crate::dims::{Dims, Window};
 use crate::kernels::{
-    Kernels, conv_f32, copy_f32, depthwise_f32,
+    Kernels, conv_f32, copy, depthwise_f32,
     elementwise_f32::{self, Operation, Pairing},
     linear_f32,
     pool_f32::{self, Pool},
 };
 use crate::model::{Model, macs};
+use crate::quant::quantize;
 use crate::span::Span;
-use crate::step::{Activation, Binary, Conv, Layout, Linear, Op, Source, Step};
+use crate::step::{Activation, Binary, Conv, Element, Layout, Linear, Op, PadMode, Source, Step};
+use bytemuck::Pod;
 use core::ops::Range;
 
 /// The feature maps, but for the bytes of one output.
 #[derive(Clone, Copy, Debug)]
 struct Maps<'a> {
-    before: &'a [f32],
-    after: &'a [f32],
+    before: &'a [u8],
+    after: &'a [u8],
     /// Where `after` begins.
     end: usize,
 }
 
 impl<'a> Maps<'a> {
-    /// Takes the values of `output` out.
-    fn around(maps: &'a mut [f32], output: Span) -> Option<(Self, &'a mut [f32])> {
-        let range = output.values()?;
+    /// Takes the bytes of `output` out.
+    fn around(maps: &'a mut [u8], output: Span) -> Option<(Self, &'a mut [u8])> {
+        let range = output.range()?;
         let (before, rest) = maps.split_at_mut_checked(range.start)?;
         let (output, after) = rest.split_at_mut_checked(range.len())?;
         Some((Self { before, after, end: range.end }, output))
     }
 
     /// The values of an operand that does not overlap the output.
-    fn read(&self, span: Span) -> Option<&'a [f32]> {
-        let range = span.values()?;
+    fn read<T: Pod>(&self, span: Span) -> Option<&'a [T]> {
+        bytemuck::try_cast_slice(self.bytes(span)?).ok()
+    }
+
+    fn bytes(&self, span: Span) -> Option<&'a [u8]> {
+        let range = span.range()?;
         if range.end <= self.before.len() {
             return self.before.get(range);
         }
@@ -53,7 +59,8 @@ enum Args<'a> {
     Linear(linear_f32::Args<'a>),
     Pool(pool_f32::Args<'a>),
     Elementwise(elementwise_f32::Args<'a>),
-    Copy(copy_f32::Args<'a>),
+    Copy(copy::Args<'a, f32>),
+    CopyS8(copy::Args<'a, i8>),
     #[cfg(feature = "full")]
     Full(full::Args<'a>),
 }
@@ -64,7 +71,7 @@ pub(super) struct Job<'a> {
     args: Args<'a>,
     /// Rows of the output, or what the contract cuts instead: panels, runs.
     rows: usize,
-    /// Values in one of them.
+    /// Bytes of one of them.
     pub(super) row_len: usize,
     quantum: usize,
     /// About how many multiply-accumulates or moved values.
@@ -79,12 +86,13 @@ impl<'a> Job<'a> {
     pub(super) fn new(
         step: &Step,
         model: &Model<'a>,
-        maps: &'a mut [f32],
-    ) -> Option<(Self, &'a mut [f32])> {
+        maps: &'a mut [u8],
+    ) -> Option<(Self, &'a mut [u8])> {
         let (maps, y) = Maps::around(maps, step.output.span)?;
         let args = Args::new(step, model, maps)?;
-        let (rows, row_len, quantum) = args.extent(step.output.dims)?;
-        let moved = step.input.dims.elements()?.max(y.len());
+        let (rows, values, quantum) = args.extent(step.output.dims)?;
+        let row_len = values.checked_mul(step.output.element.size())?;
+        let moved = step.input.dims.elements()?.max(step.output.dims.elements()?);
         let work = macs(step)?.max(u64::try_from(moved).ok()?);
         Some((Self { args, rows, row_len, quantum, work }, y))
     }
@@ -100,17 +108,20 @@ impl<'a> Job<'a> {
         &self,
         kernels: &Kernels,
         rows: Range<usize>,
-        y: &mut [f32],
-        scratch: &mut [f32],
+        y: &mut [u8],
+        scratch: &mut [u8],
     ) -> Option<()> {
         let cpu = kernels.cpu;
         match &self.args {
-            Args::Conv(args) => kernels.conv_f32.run(cpu, args, rows, y, scratch),
-            Args::Depthwise(args) => kernels.depthwise_f32.run(cpu, args, rows, y, scratch),
-            Args::Linear(args) => kernels.linear_f32.run(cpu, args, rows, y, scratch),
-            Args::Pool(args) => kernels.pool_f32.run(cpu, args, rows, y, scratch),
-            Args::Elementwise(args) => kernels.elementwise_f32.run(cpu, args, rows, y, scratch),
-            Args::Copy(args) => copy_f32::run(args, rows, y),
+            Args::Conv(args) => kernels.conv_f32.run_bytes(cpu, args, rows, y, scratch),
+            Args::Depthwise(args) => kernels.depthwise_f32.run_bytes(cpu, args, rows, y, scratch),
+            Args::Linear(args) => kernels.linear_f32.run_bytes(cpu, args, rows, y, scratch),
+            Args::Pool(args) => kernels.pool_f32.run_bytes(cpu, args, rows, y, scratch),
+            Args::Elementwise(args) => {
+                kernels.elementwise_f32.run_bytes(cpu, args, rows, y, scratch)
+            }
+            Args::Copy(args) => copy::run(args, rows, bytemuck::try_cast_slice_mut(y).ok()?),
+            Args::CopyS8(args) => copy::run(args, rows, bytemuck::try_cast_slice_mut(y).ok()?),
             #[cfg(feature = "full")]
             Args::Full(args) => args.run(kernels, rows, y, scratch),
         }
@@ -154,6 +165,7 @@ impl<'a> Args<'a> {
             Op::Resample(_) | Op::Reduce(_) | Op::Normalise(_) | Op::MatMul(_) | Op::TopK(_) => {
                 Self::beyond_plain(step, model, maps)
             }
+            Op::Quantize | Op::Dequantize => None,
         }
     }
 
@@ -181,15 +193,31 @@ impl<'a> Args<'a> {
     }
 
     fn copy(step: &Step, maps: Maps<'a>) -> Option<Self> {
+        match step.input.element {
+            Element::F32 => Self::copy_of(step, maps, |value| value).map(Self::Copy),
+            Element::S8(quantization) => {
+                Self::copy_of(step, maps, |value| quantize(value, quantization)).map(Self::CopyS8)
+            }
+        }
+    }
+
+    /// `stored` says what stands for a constant.
+    fn copy_of<T: Pod>(
+        step: &Step,
+        maps: Maps<'a>,
+        stored: impl Fn(f32) -> T,
+    ) -> Option<copy::Args<'a, T>> {
         let (input, output) = (step.input.dims, step.output.dims);
         let x = maps.read(step.input.span)?;
-        let args = match &step.op {
-            Op::CopyInto { at } => copy_f32::Args::into(*at, input, output, x),
-            Op::Rearrange(view) => copy_f32::Args::rearrange(view, x),
-            Op::Pad { pad, mode } => copy_f32::Args::pad(pad, *mode, input, output, x),
+        match &step.op {
+            Op::CopyInto { at } => copy::Args::into(*at, input, output, x),
+            Op::Rearrange(view) => copy::Args::rearrange(view, x),
+            Op::Pad { pad, mode } => {
+                let fill = if let PadMode::Constant(value) = mode { *value } else { 0.0 };
+                copy::Args::pad(pad, *mode, stored(fill), (input, output), x)
+            }
             _ => None,
-        };
-        args.map(Self::Copy)
+        }
     }
 
     fn pool(pool: Pool, window: &Window, step: &Step, maps: Maps<'a>) -> Option<Self> {
@@ -233,6 +261,7 @@ impl<'a> Args<'a> {
             Self::Pool(args) => (rows, args.output_row(), pool_f32::ROW_QUANTUM),
             Self::Elementwise(args) => (rows, args.output_row(), elementwise_f32::ROW_QUANTUM),
             Self::Copy(args) => (args.rows(), args.output_row(), 1),
+            Self::CopyS8(args) => (args.rows(), args.output_row(), 1),
             #[cfg(feature = "full")]
             Self::Full(args) => args.extent(),
         })

@@ -62,7 +62,7 @@ impl Binary {
 }
 
 /// The second operand of a step: of each axis it has the input's length, or 1 and is repeated.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 pub enum Source {
     /// Computed by an earlier step.
     Arena(Operand),

@@ -5,7 +5,7 @@ use serde::{Deserialize, Serialize};
 
 /// `y[b][m][n] = sum_k x[b][m][k] * other[b][k][n]`: rows of a map count matrices, its columns are their
 /// rows, its channels their columns.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 pub struct MatMul {
     /// The second factor, `b` matrices or one that all share: each `K x N`, or `N x K` if transposed.
     pub other: Source,

@@ -47,16 +47,16 @@ impl<'a> Args<'a> {
         &self,
         kernels: &Kernels,
         rows: Range<usize>,
-        y: &mut [f32],
-        scratch: &mut [f32],
+        y: &mut [u8],
+        scratch: &mut [u8],
     ) -> Option<()> {
         let (cpu, kernels) = (kernels.cpu, &kernels.full);
         match self {
-            Self::Resample(args) => kernels.resample_f32.run(cpu, args, rows, y, scratch),
-            Self::Reduce(args) => kernels.reduce_f32.run(cpu, args, rows, y, scratch),
-            Self::Normalise(args) => kernels.normalise_f32.run(cpu, args, rows, y, scratch),
-            Self::MatMul(args) => kernels.matmul_f32.run(cpu, args, rows, y, scratch),
-            Self::TopK(args) => kernels.top_k_f32.run(cpu, args, rows, y, scratch),
+            Self::Resample(args) => kernels.resample_f32.run_bytes(cpu, args, rows, y, scratch),
+            Self::Reduce(args) => kernels.reduce_f32.run_bytes(cpu, args, rows, y, scratch),
+            Self::Normalise(args) => kernels.normalise_f32.run_bytes(cpu, args, rows, y, scratch),
+            Self::MatMul(args) => kernels.matmul_f32.run_bytes(cpu, args, rows, y, scratch),
+            Self::TopK(args) => kernels.top_k_f32.run_bytes(cpu, args, rows, y, scratch),
         }
     }
 

@@ -3,10 +3,11 @@
 use super::super::axis::nonzero;
 use super::copy;
 use crate::dims::Dims;
+use bytemuck::Pod;
 use core::ops::Range;
 
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Args<'a> {
+pub(super) struct Args<'a, T> {
     /// First output row of the box, and the first one behind it.
     rows: (usize, usize),
     /// First column and channel of the box.
@@ -15,11 +16,11 @@ pub(super) struct Args<'a> {
     input: (usize, usize),
     /// Columns and channels of the output.
     output: (usize, usize),
-    x: &'a [f32],
+    x: &'a [T],
 }
 
-impl<'a> Args<'a> {
-    pub(super) fn new(at: [u32; 3], input: Dims, output: Dims, x: &'a [f32]) -> Option<Self> {
+impl<'a, T: Pod> Args<'a, T> {
+    pub(super) fn new(at: [u32; 3], input: Dims, output: Dims, x: &'a [T]) -> Option<Self> {
         let inside = |at: u32, len: u32, room: u32| at.checked_add(len).is_some_and(|e| e <= room);
         let [y, column, channel] = at;
         let fits = inside(y, input.h, output.h)
@@ -36,7 +37,7 @@ impl<'a> Args<'a> {
         })
     }
 
-    pub(super) fn write(&self, rows: Range<usize>, y: &mut [f32]) -> Option<()> {
+    pub(super) fn write(&self, rows: Range<usize>, y: &mut [T]) -> Option<()> {
         let row_len = self.output.0.checked_mul(self.output.1)?;
         let mut rest = y;
         for row in rows {
@@ -50,7 +51,7 @@ impl<'a> Args<'a> {
     }
 
     /// Input row `row` into a row of the output.
-    fn row(&self, row: usize, y: &mut [f32]) -> Option<()> {
+    fn row(&self, row: usize, y: &mut [T]) -> Option<()> {
         let ((w, c), (column, channel)) = (self.input, self.at);
         let len = w.checked_mul(c)?;
         let mut x = self.x.get(row.checked_mul(len)?..)?.get(..len)?;

@@ -4,11 +4,14 @@ use super::super::axis::nonzero;
 use super::copy;
 use crate::dims::{Dims, Pad};
 use crate::step::PadMode;
+use bytemuck::Pod;
 use core::ops::Range;
 
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Args<'a> {
+pub(super) struct Args<'a, T> {
     mode: PadMode,
+    /// What constant padding holds.
+    fill: T,
     /// Rows above, columns to the left.
     before: (usize, usize),
     /// Rows and columns of the input.
@@ -16,16 +19,16 @@ pub(super) struct Args<'a> {
     /// Columns of the output.
     columns: usize,
     channels: usize,
-    x: &'a [f32],
+    x: &'a [T],
 }
 
-impl<'a> Args<'a> {
+impl<'a, T: Pod> Args<'a, T> {
     pub(super) fn new(
         pad: &Pad,
         mode: PadMode,
-        input: Dims,
-        output: Dims,
-        x: &'a [f32],
+        fill: T,
+        (input, output): (Dims, Dims),
+        x: &'a [T],
     ) -> Option<Self> {
         let sum = |len: u32, lo: u32, hi: u32| len.checked_add(lo)?.checked_add(hi);
         let padded = Dims {
@@ -35,6 +38,7 @@ impl<'a> Args<'a> {
         };
         let args = Self {
             mode,
+            fill,
             before: (usize::try_from(pad.top).ok()?, usize::try_from(pad.left).ok()?),
             input: (nonzero(input.h)?, nonzero(input.w)?),
             columns: nonzero(output.w)?,
@@ -44,7 +48,7 @@ impl<'a> Args<'a> {
         (padded == output && x.len() == input.elements()?).then_some(args)
     }
 
-    pub(super) fn write(&self, rows: Range<usize>, y: &mut [f32]) -> Option<()> {
+    pub(super) fn write(&self, rows: Range<usize>, y: &mut [T]) -> Option<()> {
         let row_len = self.columns.checked_mul(self.channels)?;
         let mut rest = y;
         for row in rows {
@@ -59,7 +63,7 @@ impl<'a> Args<'a> {
     }
 
     /// Input row `row` between its columns of padding.
-    fn row(&self, row: usize, y: &mut [f32]) -> Option<()> {
+    fn row(&self, row: usize, y: &mut [T]) -> Option<()> {
         let len = self.input.1.checked_mul(self.channels)?;
         let x = self.x.get(row.checked_mul(len)?..)?.get(..len)?;
         let (left, rest) = y.split_at_mut_checked(self.before.1.checked_mul(self.channels)?)?;
@@ -70,7 +74,7 @@ impl<'a> Args<'a> {
     }
 
     /// Columns of padding, `first` and those behind it, into `y`.
-    fn columns(&self, x: &[f32], first: usize, y: &mut [f32]) -> Option<()> {
+    fn columns(&self, x: &[T], first: usize, y: &mut [T]) -> Option<()> {
         let (mut rest, mut column) = (y, first);
         while let Some((pixel, after)) = rest.split_at_mut_checked(self.channels) {
             match source(self.mode, column, self.before.1, self.input.1) {
@@ -82,10 +86,8 @@ impl<'a> Args<'a> {
         Some(())
     }
 
-    fn fill(&self, y: &mut [f32]) {
-        if let PadMode::Constant(value) = self.mode {
-            y.iter_mut().for_each(|y| *y = value);
-        }
+    fn fill(&self, y: &mut [T]) {
+        y.iter_mut().for_each(|y| *y = self.fill);
     }
 }
 

@@ -2,6 +2,7 @@
 
 use super::copy;
 use crate::step::View;
+use bytemuck::Pod;
 use core::ops::Range;
 
 /// Outer axes, around the two that the loops below are made for.
@@ -15,7 +16,7 @@ const TILE: usize = 16;
 type Axis = (usize, isize);
 
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Args<'a> {
+pub(super) struct Args<'a, T> {
     outer: [Axis; OUTER],
     /// Runs that follow one another.
     middle: Axis,
@@ -24,11 +25,11 @@ pub(super) struct Args<'a> {
     offset: usize,
     /// Runs in all.
     runs: usize,
-    x: &'a [f32],
+    x: &'a [T],
 }
 
-impl<'a> Args<'a> {
-    pub(super) fn new(view: &View, x: &'a [f32]) -> Option<Self> {
+impl<'a, T: Pod> Args<'a, T> {
+    pub(super) fn new(view: &View, x: &'a [T]) -> Option<Self> {
         let inside = view.reach()?.end <= u64::try_from(x.len()).ok()?;
         let mut axes = [(0, 0); View::RANK];
         for ((axis, extent), stride) in axes.iter_mut().zip(view.extent).zip(view.strides) {
@@ -51,7 +52,7 @@ impl<'a> Args<'a> {
         self.inner.0
     }
 
-    pub(super) fn write(&self, runs: Range<usize>, y: &mut [f32]) -> Option<()> {
+    pub(super) fn write(&self, runs: Range<usize>, y: &mut [T]) -> Option<()> {
         let mut place = self.place(runs.start)?;
         let (mut rest, mut left) = (y, runs.len());
         while left > 0 {
@@ -93,7 +94,7 @@ impl<'a> Args<'a> {
     }
 
     /// `count` runs, the first at `start`.
-    fn block(&self, start: usize, count: usize, y: &mut [f32]) -> Option<()> {
+    fn block(&self, start: usize, count: usize, y: &mut [T]) -> Option<()> {
         let (len, stride) = self.inner;
         let mut rest = y;
         if self.middle.1 == 1 && stride != 1 {
@@ -120,7 +121,7 @@ impl<'a> Args<'a> {
 
     /// Runs whose values are neighbours in the input: column by column, so that a cache line that
     /// is read serves all of them.
-    fn tile(&self, start: usize, runs: usize, y: &mut [f32]) -> Option<()> {
+    fn tile(&self, start: usize, runs: usize, y: &mut [T]) -> Option<()> {
         let (len, stride) = self.inner;
         for column in 0..len {
             let from = self.x.get(along(start, column, stride)..)?.get(..runs)?;
@@ -148,7 +149,7 @@ fn along(address: usize, count: usize, stride: isize) -> usize {
     address.wrapping_add(count.wrapping_mul(stride.cast_unsigned()))
 }
 
-fn gather(x: &[f32], from: usize, stride: isize, y: &mut [f32]) -> Option<()> {
+fn gather<T: Pod>(x: &[T], from: usize, stride: isize, y: &mut [T]) -> Option<()> {
     let mut at = from;
     for to in y {
         *to = *x.get(at)?;
