@@ -96,7 +96,9 @@ impl Kernels {
             Op::Resample(_) | Op::Reduce(_) | Op::Normalise(_) | Op::MatMul(_) | Op::TopK(_) => {
                 self.beyond_plain(op).unwrap_or(NOT_COMPILED)
             }
-            Op::Quantize | Op::Dequantize => NOT_COMPILED,
+            Op::Quantize | Op::Dequantize | Op::ConvS8(_) | Op::PairS8(_) | Op::TableS8(_) => {
+                NOT_COMPILED
+            }
         }
     }
 }

@@ -9,6 +9,7 @@ mod function;
 mod matmul;
 mod reduce;
 mod resample;
+mod s8;
 mod top_k;
 mod view;
 
@@ -20,6 +21,7 @@ pub use function::Function;
 pub use matmul::MatMul;
 pub use reduce::{Normalise, Reduction};
 pub use resample::{Resample, Taps};
+pub use s8::{ConvS8, FunctionS8, LayoutS8, PairS8};
 use serde::{Deserialize, Serialize};
 pub use top_k::TopK;
 pub use view::View;
@@ -224,6 +226,12 @@ pub enum Op {
     Quantize,
     /// What the s8 values of the input stand for.
     Dequantize,
+    /// Convolution or dense layer of an s8 map.
+    ConvS8(ConvS8),
+    /// Sum or product of two s8 maps.
+    PairS8(PairS8),
+    /// `table[x + 128]`: a function of each s8 value; the span of 256 values in the weights section.
+    TableS8(Span),
 }
 
 /// What padding holds. Reflected and wrapped rows and columns are taken from the picture.
@@ -263,6 +271,8 @@ impl Op {
                 | Self::Apply(_)
                 | Self::Softmax
                 | Self::Normalise(_)
+                | Self::PairS8(_)
+                | Self::TableS8(_)
         )
     }
 
@@ -305,6 +315,11 @@ impl Op {
             Self::TopK(_) => "top_k",
             Self::Quantize => "quantize",
             Self::Dequantize => "dequantize",
+            Self::ConvS8(c) if matches!(c.layout, LayoutS8::Dw16) => "depthwise_s8",
+            Self::ConvS8(_) => "conv_s8",
+            Self::PairS8(PairS8 { function: FunctionS8::Sum { .. }, .. }) => "add_s8",
+            Self::PairS8(PairS8 { function: FunctionS8::Product { .. }, .. }) => "mul_s8",
+            Self::TableS8(_) => "table_s8",
         }
     }
 }

@@ -188,7 +188,9 @@ fn work(step: &Step) -> Option<Work> {
             let parts = (input.h / h) * (input.w / w) * (input.c / c);
             alone(Extent::rows(parts), &[&dims(input), &part])
         }
-        Op::Quantize | Op::Dequantize => return None,
+        Op::Quantize | Op::Dequantize | Op::ConvS8(_) | Op::PairS8(_) | Op::TableS8(_) => {
+            return None;
+        }
     })
 }
 

@@ -178,6 +178,9 @@ impl Bounds {
                 self.activation(activation, channels(input.c)).map(|()| input)
             }
             Op::Apply(function) => check_function(*function).map(|()| input),
+            Op::ConvS8(_) | Op::PairS8(_) | Op::TableS8(_) => {
+                Err(StepFault::Element { role: Role::Input })
+            }
             Op::Softmax | Op::Quantize | Op::Dequantize => Ok(input),
             Op::CopyInto { at } => arrange::copy_into(*at, input, step.output.dims),
             Op::Rearrange(view) => arrange::rearrange(view, input, step.output.dims),

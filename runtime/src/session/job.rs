@@ -165,7 +165,7 @@ impl<'a> Args<'a> {
             Op::Resample(_) | Op::Reduce(_) | Op::Normalise(_) | Op::MatMul(_) | Op::TopK(_) => {
                 Self::beyond_plain(step, model, maps)
             }
-            Op::Quantize | Op::Dequantize => None,
+            Op::Quantize | Op::Dequantize | Op::ConvS8(_) | Op::PairS8(_) | Op::TableS8(_) => None,
         }
     }
 
