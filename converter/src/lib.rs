@@ -19,6 +19,7 @@ pub mod onnx;
 pub mod picture;
 pub mod plan;
 pub mod prune;
+pub mod quantize;
 pub mod rearrange;
 pub mod reference;
 pub mod report;
