@@ -5,9 +5,16 @@
 //! that the oracle and `--emit-onnx` need no second opinion about axes; the plan alone decides
 //! how bytes lie in memory (NHWC). Weights are values with a `constant`, so that one rule folds
 //! every computed constant. Nodes are stored in execution order: [`Graph::push`] keeps it.
+//!
+//! A graph of which values have a [`Quantization`] *is* the quantized network: whoever interprets it
+//! rounds what nodes compute (and what the caller provides) to those grids. Values without one are f32,
+//! so that mixed precision needs no further words.
+
+mod quantization;
 
 use crate::resize::Resize;
 use crate::tensor::Tensor;
+pub use quantization::{Quantization, QuantizationFault};
 pub use unbraid_runtime::dims::{Hw, Pad, Window};
 pub use unbraid_runtime::step::{Binary, Border, Function, PadMode, Reduction};
 
@@ -32,19 +39,9 @@ pub struct Value {
     /// The values, if they do not depend on the input.
     pub constant: Option<Tensor>,
     /// The integers that stand for the values, if they are stored as such. A constant lies on that
-    /// grid already; what a node computes is rounded to it.
+    /// grid already; what a node computes, activation included, or the caller provides is rounded to it:
+    /// [`Quantization::rounded`].
     pub quantization: Option<Quantization>,
-}
-
-/// The affine map between integers and reals: `q` stands for `(q - zero_point) * scale`.
-#[derive(Clone, Debug, PartialEq)]
-pub struct Quantization {
-    /// Of an activation one; of weights one an output channel (axis 0).
-    pub scales: Vec<f32>,
-    /// The integer that stands for 0; of weights 0.
-    pub zero_point: i8,
-    /// Bits of an integer: 8, or 4 for weights. Weights have no smallest integer: they are symmetric.
-    pub bits: u8,
 }
 
 /// Element-wise function after (or instead of) a linear operation.

@@ -4,6 +4,11 @@
 //! ONNX's logical order (NCHW), arithmetic is f64, constants are the f32 values of the graph. Shapes
 //! follow from the operands, not from the graph, so a part of a graph also runs on pictures of
 //! another size ([`evaluate`]); [`run`] and [`run_values`] insist on the sizes of the graph.
+//!
+//! Of a quantized graph this is the quantized network without any rounding but the one that each
+//! quantization asks for: sums are exact, and a value with a [`Quantization`] is moved to its grid
+//! after its node, activation included. Kernels differ by at most one step of the grid, where their f32
+//! product and this quotient lie on different sides of a half.
 
 mod array;
 mod conv;
@@ -17,7 +22,7 @@ pub use array::Array;
 pub(crate) use conv::{Geometry, convolve};
 
 use crate::graph::{
-    Activation, Conv, Graph, Hw, Node, Op, Pad, PadMode, Reduction, ValueId, Window,
+    Activation, Conv, Graph, Hw, Node, Op, Pad, PadMode, Quantization, Reduction, ValueId, Window,
 };
 use crate::rearrange::Rearrange;
 use crate::resize::{Resize, Taps};
@@ -96,7 +101,7 @@ pub fn run_values(
 }
 
 /// Runs the nodes with these indices, in this order, from values that are `known`, and returns
-/// those that are `wanted`.
+/// those that are `wanted`. What is known is taken as it is, not rounded to its grid.
 ///
 /// Pictures may have another size than in the graph, as long as no node among `nodes` reshapes or
 /// rearranges, and there may be another number of them, as long as both keep axis 0.
@@ -140,7 +145,7 @@ fn named_inputs(
         .inputs
         .iter()
         .zip(inputs)
-        .map(|(&id, values)| Ok((id, input(graph, id, values)?)))
+        .map(|(&id, values)| Ok((id, on_grid(graph, id, input(graph, id, values)?))))
         .collect()
 }
 
@@ -151,6 +156,14 @@ fn input(graph: &Graph, id: ValueId, values: &[f64]) -> Result<Array, ReferenceE
         expected: value.shape.iter().product(),
         found: values.len(),
     })
+}
+
+/// Values rounded to the integers that stand for them, if the value of the graph has any.
+fn on_grid(graph: &Graph, id: ValueId, array: Array) -> Array {
+    match &graph.get(id).quantization {
+        Some(quantization) => array.map(|v| Quantization::rounded(quantization, v)),
+        None => array,
+    }
 }
 
 struct State<'a> {
@@ -166,7 +179,7 @@ impl<'a> State<'a> {
     fn step(&mut self, node: &Node) -> Result<(), ReferenceError> {
         let operands = Operands { state: self, node };
         let result = operands.compute()?;
-        self.known.insert(node.output, result);
+        self.known.insert(node.output, on_grid(self.graph, node.output, result));
         Ok(())
     }
 

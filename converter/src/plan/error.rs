@@ -1,6 +1,6 @@
 //! [`PlanError`]: everything that keeps a graph from being planned, reported at once.
 
-use crate::graph::{Graph, Node};
+use crate::graph::{Graph, Node, QuantizationFault, Value};
 use std::fmt;
 use thiserror::Error;
 
@@ -23,9 +23,9 @@ impl fmt::Display for PlanError {
 #[derive(Clone, Debug, PartialEq, Error)]
 #[error("{op} {node:?}: {kind}")]
 pub struct Problem {
-    /// Name of the node, or of the graph's input or output.
+    /// Name of the node, or of the graph's input or output, or of a value.
     pub node: String,
-    /// ONNX operation, or `input` or `output`.
+    /// ONNX operation, or `input` or `output`, or `quantization of`.
     pub op: &'static str,
     /// What was found and what to do.
     pub kind: Kind,
@@ -35,6 +35,13 @@ impl Problem {
     /// A problem of a node.
     pub(super) fn of(node: &Node, kind: Kind) -> Self {
         Self { node: node.name.clone(), op: node.op.name(), kind }
+    }
+
+    /// A value whose quantization is none.
+    pub(super) fn of_quantization(value: &Value) -> Option<Self> {
+        let fault = value.check_quantization().err()?;
+        let kind = Kind::Quantization { fault };
+        Some(Self { node: value.name.clone(), op: "quantization of", kind })
     }
 }
 
@@ -104,6 +111,12 @@ pub enum Kind {
         axis: usize,
         /// Shape of the operand.
         shape: Vec<usize>,
+    },
+    /// A quantization that no step can have.
+    #[error("{fault}")]
+    Quantization {
+        /// What is wrong with it.
+        fault: QuantizationFault,
     },
     /// Shapes that do not belong together.
     #[error("{what} have shape {found:?}, expected {expected:?}; re-export the model")]

@@ -89,6 +89,10 @@ pub(super) struct Lowered {
 
 /// Lowers the whole graph.
 pub(super) fn lower(graph: &Graph, options: &Options) -> Result<Lowered, PlanError> {
+    let problems: Vec<Problem> = graph.values.iter().filter_map(Problem::of_quantization).collect();
+    if !problems.is_empty() {
+        return Err(PlanError { problems });
+    }
     let mut lowering = Lowering::new(graph, options);
     let inputs = lowering.inputs();
     graph.nodes.iter().for_each(|node| lowering.node(node));
