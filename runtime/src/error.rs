@@ -370,7 +370,7 @@ impl fmt::Display for Role {
             Self::Slopes => "slopes",
             Self::Scale => "scale",
             Self::Shift => "shift",
-            Self::Table => "table of runs",
+            Self::Table => "table",
         })
     }
 }
@@ -424,6 +424,10 @@ impl fmt::Display for StepFault {
             Self::Element { role } => {
                 write!(f, "the operation takes no {role} values of this type (f32, s8) here")
             }
+            Self::Integers => f.write_str(
+                "the multipliers are 0, the shift is above 31, the bounds are in the wrong order, or sums \
+                 may leave 32 bits",
+            ),
             Self::Quantization { role } => {
                 write!(f, "the scale of the {role} values is not a positive, normal number")
             }

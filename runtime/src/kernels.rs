@@ -10,6 +10,7 @@ mod area;
 mod axis;
 pub mod contract;
 pub mod conv_f32;
+pub mod convert;
 pub mod copy;
 pub mod depthwise_f32;
 pub mod elementwise_f32;
@@ -18,21 +19,27 @@ mod full;
 pub mod linear_f32;
 pub mod matmul_f32;
 pub mod normalise_f32;
+pub mod pair_s8;
 pub mod pool_f32;
 pub mod reduce_f32;
 pub mod resample_f32;
+mod rows;
+pub mod table_s8;
 pub mod top_k_f32;
 
 use crate::cpu::Cpu;
 use crate::step::{Layout, Op};
 use contract::{Kernel, select};
 use conv_f32::ConvF32;
+use convert::{DequantizeS8, QuantizeF32};
 use depthwise_f32::DepthwiseF32;
 use elementwise_f32::ElementwiseF32;
 #[cfg(feature = "full")]
 use full::Full;
 use linear_f32::LinearF32;
+use pair_s8::PairS8;
 use pool_f32::PoolF32;
+use table_s8::TableS8;
 
 /// What stands for the kernel of an operation that this build has none for.
 const NOT_COMPILED: &str = "not compiled in";
@@ -46,6 +53,10 @@ pub struct Kernels {
     pub(crate) linear_f32: &'static Kernel<LinearF32>,
     pub(crate) pool_f32: &'static Kernel<PoolF32>,
     pub(crate) elementwise_f32: &'static Kernel<ElementwiseF32>,
+    pub(crate) quantize_f32: &'static Kernel<QuantizeF32>,
+    pub(crate) dequantize_s8: &'static Kernel<DequantizeS8>,
+    pub(crate) pair_s8: &'static Kernel<PairS8>,
+    pub(crate) table_s8: &'static Kernel<TableS8>,
     #[cfg(feature = "full")]
     pub(crate) full: Full,
 }
@@ -63,6 +74,10 @@ impl Kernels {
             linear_f32: select(cpu),
             pool_f32: select(cpu),
             elementwise_f32: select(cpu),
+            quantize_f32: select(cpu),
+            dequantize_s8: select(cpu),
+            pair_s8: select(cpu),
+            table_s8: select(cpu),
             #[cfg(feature = "full")]
             full: Full::new(cpu),
         }
@@ -96,9 +111,11 @@ impl Kernels {
             Op::Resample(_) | Op::Reduce(_) | Op::Normalise(_) | Op::MatMul(_) | Op::TopK(_) => {
                 self.beyond_plain(op).unwrap_or(NOT_COMPILED)
             }
-            Op::Quantize | Op::Dequantize | Op::ConvS8(_) | Op::PairS8(_) | Op::TableS8(_) => {
-                NOT_COMPILED
-            }
+            Op::Quantize => self.quantize_f32.name,
+            Op::Dequantize => self.dequantize_s8.name,
+            Op::PairS8(_) => self.pair_s8.name,
+            Op::TableS8(_) => self.table_s8.name,
+            Op::ConvS8(_) => NOT_COMPILED,
         }
     }
 }

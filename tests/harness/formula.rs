@@ -18,6 +18,30 @@ pub fn infer(file: &AlignedBytes, cpu: Cpu, x: &[f32]) -> Vec<f32> {
     session.run().to_vec()
 }
 
+/// [`infer`] of a network with s8 values in and out.
+///
+/// # Panics
+/// When the runtime refuses the file or the input.
+pub fn infer_s8(file: &AlignedBytes, cpu: Cpu, x: &[i8]) -> Vec<i8> {
+    let model = open(file);
+    let mut arena = AlignedBytes::filled(0xA5, model.arena_len(1).unwrap());
+    let mut session = Session::new(&model, &mut arena, Kernels::new(cpu)).unwrap();
+    session.input_s8_mut(0).unwrap().copy_from_slice(x);
+    session.run();
+    session.output_s8(0).unwrap().to_vec()
+}
+
+/// Runs under every mask: exactly `expected`.
+///
+/// # Panics
+/// When it is not so.
+pub fn check_s8(net: &StrandBuilder, x: &[i8], expected: &[i8], what: &str) {
+    let file = net.finish();
+    for (mask, cpu) in cpus() {
+        assert!(infer_s8(&file, cpu, x) == expected, "{what}: {mask} differs from the formula");
+    }
+}
+
 /// Runs under every mask: near `expected`, and the same bits under all of them.
 ///
 /// # Panics

@@ -12,6 +12,7 @@ pub mod fashion;
 pub mod formula;
 pub mod gpu;
 pub mod graphs;
+pub mod kernels;
 pub mod mobileone;
 pub mod network;
 pub mod onnx_file;

@@ -31,6 +31,11 @@ impl Random {
         (0..len).map(|_| self.unit() * 2.0 - 1.0).collect()
     }
 
+    /// `len` values of all 8-bit integers.
+    pub fn bytes(&mut self, len: usize) -> Vec<i8> {
+        (0..len).map(|_| (self.bits() as u8).cast_signed()).collect()
+    }
+
     /// A tensor of numbers in [lo, hi).
     ///
     /// # Panics

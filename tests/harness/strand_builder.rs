@@ -3,13 +3,14 @@
 //! For tests of the format and of sessions, which must not depend on the converter. Every operand
 //! gets bytes of its own: small and simple, where the converter's plan reuses memory.
 
+use bytemuck::NoUninit;
 use std::ops::{Deref, DerefMut};
 use unbraid_runtime::dims::Dims;
 use unbraid_runtime::model::header::{HEADER_LEN, Header};
 use unbraid_runtime::model::section::{ENTRY_LEN, SectionEntry, SectionKind, align_up};
 use unbraid_runtime::model::{ALIGN, Model, Port, crc32, macs};
 use unbraid_runtime::span::Span;
-use unbraid_runtime::step::{Op, Operand, Step};
+use unbraid_runtime::step::{Element, Op, Operand, Step};
 
 /// Bytes at an address that is a multiple of 64.
 #[derive(Debug)]
@@ -74,15 +75,25 @@ impl StrandBuilder {
 
     /// A feature map with bytes of its own.
     pub fn map(&mut self, dims: Dims) -> Operand {
-        let len = u32::try_from(dims.elements().unwrap() * 4).unwrap();
+        self.map_of(dims, Element::F32)
+    }
+
+    /// [`StrandBuilder::map`] of other values than f32.
+    pub fn map_of(&mut self, dims: Dims, element: Element) -> Operand {
+        let len = u32::try_from(dims.elements().unwrap() * element.size()).unwrap();
         let span = Span { offset: self.arena, len };
         self.arena = align_up(self.arena + len).unwrap();
-        Operand { span, dims, ..Operand::default() }
+        Operand { span, dims, element }
     }
 
     /// An input picture `[1, C, H, W]`.
     pub fn input(&mut self, name: &str, dims: Dims) -> Operand {
-        let operand = self.map(dims);
+        self.input_of(name, dims, Element::F32)
+    }
+
+    /// [`StrandBuilder::input`] of other values than f32.
+    pub fn input_of(&mut self, name: &str, dims: Dims, element: Element) -> Operand {
+        let operand = self.map_of(dims, element);
         let shape = vec![1, dims.c, dims.h, dims.w];
         self.ports.push((name.into(), false, operand, shape));
         operand
@@ -101,15 +112,27 @@ impl StrandBuilder {
 
     /// Values in the weights section.
     pub fn weights(&mut self, values: &[f32]) -> Span {
+        self.weights_of(values)
+    }
+
+    /// [`StrandBuilder::weights`] of any type.
+    pub fn weights_of<T: NoUninit>(&mut self, values: &[T]) -> Span {
         self.weights.resize(self.weights.len().next_multiple_of(ALIGN as usize), 0);
         let offset = u32::try_from(self.weights.len()).unwrap();
-        self.weights.extend(values.iter().flat_map(|value| value.to_le_bytes()));
-        Span { offset, len: u32::try_from(values.len() * 4).unwrap() }
+        self.weights.extend_from_slice(bytemuck::cast_slice(values));
+        // The section is a whole number of f32.
+        self.weights.resize(self.weights.len().next_multiple_of(4), 0);
+        Span { offset, len: u32::try_from(size_of_val(values)).unwrap() }
     }
 
     /// `op(input)` into a map of its own.
     pub fn step(&mut self, input: Operand, dims: Dims, op: Op) -> Operand {
-        let output = self.map(dims);
+        self.step_to(input, dims, Element::F32, op)
+    }
+
+    /// [`StrandBuilder::step`] with other values than f32.
+    pub fn step_to(&mut self, input: Operand, dims: Dims, element: Element, op: Op) -> Operand {
+        let output = self.map_of(dims, element);
         self.steps.push(Step { input, output, op });
         output
     }

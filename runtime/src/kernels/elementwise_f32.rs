@@ -13,6 +13,7 @@ mod function;
 use super::activation::activate;
 use super::axis::nonzero;
 use super::contract::{self, Contract, Kernel, Loops, Operands};
+use super::rows::{for_pixels, row_of};
 use crate::dims::Dims;
 use crate::step::{Activation, Function};
 pub use binary::Pairing;
@@ -165,22 +166,4 @@ fn softmax(pixel: &mut [f32]) {
         sum += *x;
     }
     pixel.iter_mut().for_each(|x| *x /= sum);
-}
-
-/// Row `row` of a map; empty where there is none.
-#[inline(always)]
-fn row_of(map: &[f32], row: usize, len: usize) -> &[f32] {
-    map.get(row.saturating_mul(len)..).and_then(|rest| rest.get(..len)).unwrap_or(&[])
-}
-
-#[inline(always)]
-fn for_pixels(row: &mut [f32], channels: usize, mut f: impl FnMut(&mut [f32])) {
-    let mut rest = row;
-    while let Some((pixel, after)) = rest.split_at_mut_checked(channels) {
-        if pixel.is_empty() {
-            return;
-        }
-        f(pixel);
-        rest = after;
-    }
 }

@@ -7,14 +7,15 @@
 //! which every operation takes.
 
 mod arrange;
+mod integers;
 
 use super::{ALIGN, Header};
 use crate::dims::{Dims, Window};
-use crate::kernels::{conv_f32, depthwise_f32, linear_f32, matmul_f32, resample_f32};
+use crate::kernels::{conv_f32, depthwise_f32, linear_f32, matmul_f32, resample_f32, table_s8};
 use crate::span::Span;
 use crate::step::{
-    Activation, Border, Conv, Element, Function, Layout, Linear, MatMul, Normalise, Op, Operand,
-    Resample, Source, Step, TopK,
+    Activation, Border, Conv, Function, Layout, Linear, MatMul, Normalise, Op, Operand, Resample,
+    Source, Step, TopK,
 };
 
 /// What a span of a step is for.
@@ -36,7 +37,7 @@ pub enum Role {
     Scale,
     /// Summands of a scale and shift.
     Shift,
-    /// Runs and weights of a resampling.
+    /// Runs and weights of a resampling, or values of a function.
     Table,
 }
 
@@ -114,6 +115,9 @@ pub enum StepFault {
         /// Whose.
         role: Role,
     },
+    /// Integers of an 8-bit step: multipliers that are all 0, a shift above 31, bounds in the wrong
+    /// order, or sums that may leave 32 bits.
+    Integers,
     /// A scale that is not normal and positive.
     Quantization {
         /// Whose.
@@ -149,7 +153,7 @@ impl Bounds {
         if !in_place && step.output.span.overlaps(step.input.span) {
             return Err(StepFault::Overlap { role: Role::Input });
         }
-        check_elements(step)?;
+        integers::check_elements(step)?;
         let expected = self.op(step)?;
         if step.output.dims != expected {
             return Err(StepFault::Shape { expected });
@@ -178,9 +182,14 @@ impl Bounds {
                 self.activation(activation, channels(input.c)).map(|()| input)
             }
             Op::Apply(function) => check_function(*function).map(|()| input),
-            Op::ConvS8(_) | Op::PairS8(_) | Op::TableS8(_) => {
-                Err(StepFault::Element { role: Role::Input })
+            Op::PairS8(pair) => {
+                integers::check_pair(pair)?;
+                self.second(&pair.other, step).map(|()| input)
             }
+            Op::TableS8(table) => {
+                check_span(*table, Role::Table, table_s8::LEN, self.weights).map(|()| input)
+            }
+            Op::ConvS8(_) => Err(StepFault::Element { role: Role::Input }),
             Op::Softmax | Op::Quantize | Op::Dequantize => Ok(input),
             Op::CopyInto { at } => arrange::copy_into(*at, input, step.output.dims),
             Op::Rearrange(view) => arrange::rearrange(view, input, step.output.dims),
@@ -267,12 +276,13 @@ impl Bounds {
         if fits { Ok(()) } else { Err(StepFault::Broadcast) }
     }
 
-    /// The bytes of a second operand.
+    /// The bytes of a second operand, values like those of the first.
     fn source(&self, other: &Source, step: &Step) -> Result<(), StepFault> {
+        let size = step.input.element.size();
         match other {
             Source::Arena(map) => {
                 self.operand(map, Role::Other)?;
-                if map.element != Element::F32 {
+                if map.element.size() != size {
                     return Err(StepFault::Element { role: Role::Other });
                 }
                 if step.output.span.overlaps(map.span) {
@@ -280,8 +290,10 @@ impl Bounds {
                 }
             }
             Source::Weights { span, dims } => {
-                let len = dims.elements().filter(|&elements| elements > 0);
-                self.weights(*span, Role::Other, len)?;
+                let elements = dims.elements().filter(|&elements| elements > 0);
+                let bytes = elements.and_then(|elements| elements.checked_mul(size));
+                let expected = bytes.ok_or(StepFault::Empty { role: Role::Other })?;
+                check_span(*span, Role::Other, expected, self.weights)?;
             }
         }
         Ok(())
@@ -329,26 +341,6 @@ fn check_span(span: Span, role: Role, expected: usize, room: usize) -> Result<()
         return Err(StepFault::OutOfBounds { role });
     }
     Ok(())
-}
-
-/// Whether the operation takes values of these types.
-fn check_elements(step: &Step) -> Result<(), StepFault> {
-    let (input, output) = (step.input.element, step.output.element);
-    let role = match step.op {
-        Op::Quantize => (input != Element::F32).then_some(Role::Input),
-        Op::Dequantize => (output != Element::F32).then_some(Role::Output),
-        Op::CopyInto { .. } | Op::Rearrange(_) | Op::Pad { .. } => {
-            (input != output).then_some(Role::Output)
-        }
-        _ if input != Element::F32 => Some(Role::Input),
-        _ => (output != Element::F32).then_some(Role::Output),
-    };
-    let role = role.or(match step.op {
-        Op::Quantize => (output == Element::F32).then_some(Role::Output),
-        Op::Dequantize => (input == Element::F32).then_some(Role::Input),
-        _ => None,
-    });
-    role.map_or(Ok(()), |role| Err(StepFault::Element { role }))
 }
 
 fn check_function(function: Function) -> Result<(), StepFault> {

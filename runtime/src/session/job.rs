@@ -3,6 +3,7 @@
 
 #[cfg(feature = "full")]
 mod full;
+mod s8;
 
 use crate::arena::Cut;
 use crate::dims::{Dims, Window};
@@ -61,6 +62,7 @@ enum Args<'a> {
     Elementwise(elementwise_f32::Args<'a>),
     Copy(copy::Args<'a, f32>),
     CopyS8(copy::Args<'a, i8>),
+    S8(s8::Args<'a>),
     #[cfg(feature = "full")]
     Full(full::Args<'a>),
 }
@@ -122,6 +124,7 @@ impl<'a> Job<'a> {
             }
             Args::Copy(args) => copy::run(args, rows, bytemuck::try_cast_slice_mut(y).ok()?),
             Args::CopyS8(args) => copy::run(args, rows, bytemuck::try_cast_slice_mut(y).ok()?),
+            Args::S8(args) => args.run(kernels, rows, y, scratch),
             #[cfg(feature = "full")]
             Args::Full(args) => args.run(kernels, rows, y, scratch),
         }
@@ -165,7 +168,10 @@ impl<'a> Args<'a> {
             Op::Resample(_) | Op::Reduce(_) | Op::Normalise(_) | Op::MatMul(_) | Op::TopK(_) => {
                 Self::beyond_plain(step, model, maps)
             }
-            Op::Quantize | Op::Dequantize | Op::ConvS8(_) | Op::PairS8(_) | Op::TableS8(_) => None,
+            Op::Quantize | Op::Dequantize | Op::PairS8(_) | Op::TableS8(_) => {
+                s8::Args::new(step, model, maps).map(Self::S8)
+            }
+            Op::ConvS8(_) => None,
         }
     }
 
@@ -262,6 +268,7 @@ impl<'a> Args<'a> {
             Self::Elementwise(args) => (rows, args.output_row(), elementwise_f32::ROW_QUANTUM),
             Self::Copy(args) => (args.rows(), args.output_row(), 1),
             Self::CopyS8(args) => (args.rows(), args.output_row(), 1),
+            Self::S8(args) => (rows, args.output_row(), s8::ROW_QUANTUM),
             #[cfg(feature = "full")]
             Self::Full(args) => args.extent(),
         })
@@ -269,7 +276,7 @@ impl<'a> Args<'a> {
 }
 
 /// The input; none where the kernel finds the values in the output's memory.
-fn unless_in_place<'a>(step: &Step, maps: Maps<'a>) -> Option<Option<&'a [f32]>> {
+fn unless_in_place<'a, T: Pod>(step: &Step, maps: Maps<'a>) -> Option<Option<&'a [T]>> {
     match step.input.span == step.output.span {
         true => Some(None),
         false => Some(Some(maps.read(step.input.span)?)),

@@ -68,7 +68,8 @@ pub enum Source {
     Arena(Operand),
     /// Constant, NHWC.
     Weights {
-        /// f32 in the weights section, `span.len == h * w * c * 4`.
+        /// In the weights section, values of the input's type: `span.len == h * w * c * 4`, or without the 4
+        /// for s8.
         span: Span,
         /// Shape.
         dims: Dims,

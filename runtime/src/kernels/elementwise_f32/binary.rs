@@ -1,5 +1,6 @@
 //! [`Binary`] over one row, its second operand repeated where it is shorter.
 
+use super::super::rows::{Repeated, repeats};
 use crate::dims::Dims;
 use crate::step::Binary;
 
@@ -19,20 +20,13 @@ pub struct Pairing<'a> {
 impl Pairing<'_> {
     /// Whether the second operand is as long as its shape says, and its shape fits the map's.
     pub(super) fn fits(&self, map: Dims) -> bool {
-        let repeats = |own: u32, len: u32| own == len || own == 1;
-        Some(self.other.len()) == self.dims.elements()
-            && repeats(self.dims.h, map.h)
-            && repeats(self.dims.w, map.w)
-            && repeats(self.dims.c, map.c)
+        Some(self.other.len()) == self.dims.elements() && repeats(self.dims, map)
     }
 
     /// Replaces the values of row `row`, which are the first operand.
     #[inline(always)]
     pub(super) fn combine(&self, row: usize, channels: usize, y: &mut [f32]) {
-        let len = self.dims.row().unwrap_or(0);
-        let start = if self.dims.h == 1 { 0 } else { row.saturating_mul(len) };
-        let other = self.other.get(start..).and_then(|rest| rest.get(..len)).unwrap_or(&[]);
-        let repeated = Repeated { other, per_pixel: self.dims.c == 1, channels };
+        let repeated = Repeated::row(self.other, self.dims, row, channels);
         match (self.function, self.swapped) {
             (Binary::Add, _) => repeated.with(y, |a, b| a + b),
             (Binary::Mul, _) => repeated.with(y, |a, b| a * b),
@@ -59,7 +53,7 @@ impl Pairing<'_> {
     /// Functions that [`Binary::is_plain`] leaves.
     #[cfg(feature = "full")]
     #[inline(always)]
-    fn beyond_plain(&self, repeated: Repeated<'_>, y: &mut [f32]) {
+    fn beyond_plain(&self, repeated: Repeated<'_, f32>, y: &mut [f32]) {
         match (self.function, self.swapped) {
             (Binary::Pow, false) => repeated.with(y, libm::powf),
             (Binary::Pow, true) => repeated.with(y, |b, a| libm::powf(a, b)),
@@ -78,7 +72,7 @@ impl Pairing<'_> {
 
     /// Without the feature, no session has a step with these.
     #[cfg(not(feature = "full"))]
-    fn beyond_plain(&self, _: Repeated<'_>, _: &mut [f32]) {}
+    fn beyond_plain(&self, _: Repeated<'_, f32>, _: &mut [f32]) {}
 }
 
 #[inline(always)]
@@ -107,36 +101,4 @@ fn keep(a: f32, b: f32) -> f32 {
 #[inline(always)]
 fn drop(a: f32, b: f32) -> f32 {
     if a == 0.0 { b } else { 0.0 }
-}
-
-/// One row of the second operand.
-#[derive(Clone, Copy)]
-struct Repeated<'a> {
-    /// All values of the row, those of one pixel, one a pixel, or one.
-    other: &'a [f32],
-    /// One value a pixel.
-    per_pixel: bool,
-    /// Channels of the first operand.
-    channels: usize,
-}
-
-impl Repeated<'_> {
-    #[inline(always)]
-    fn with(&self, y: &mut [f32], f: impl Fn(f32, f32) -> f32) {
-        if self.other.len() == y.len() {
-            y.iter_mut().zip(self.other).for_each(|(y, &b)| *y = f(*y, b));
-        } else if let &[b] = self.other {
-            y.iter_mut().for_each(|y| *y = f(*y, b));
-        } else if self.per_pixel {
-            let mut others = self.other.iter();
-            super::for_pixels(y, self.channels, |pixel| {
-                let Some(&b) = others.next() else { return };
-                pixel.iter_mut().for_each(|y| *y = f(*y, b));
-            });
-        } else {
-            super::for_pixels(y, self.channels, |pixel| {
-                pixel.iter_mut().zip(self.other).for_each(|(y, &b)| *y = f(*y, b));
-            });
-        }
-    }
 }
