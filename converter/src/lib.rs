@@ -9,6 +9,7 @@
 #![forbid(unsafe_code)]
 
 pub mod annotate;
+pub mod data;
 pub mod detector;
 pub mod export;
 pub mod fuse;

@@ -4,6 +4,7 @@
 //! Python dictionary padded with blanks), values in row-major order. Written is version 1.0, `<f4`.
 
 use crate::tensor::{Tensor, elements};
+use std::ops::Range;
 
 /// What every file begins with.
 pub const MAGIC: &[u8; 6] = b"\x93NUMPY";
@@ -27,7 +28,9 @@ pub enum NpyError {
     #[error("the .npy header has no readable {0:?} entry")]
     Header(&'static str),
     /// Values of another type.
-    #[error("values of type {0:?}; f4, f8 (little-endian) and u1 are read: x.astype('<f4')")]
+    #[error(
+        "values of type {0:?}; f4, f8, i4, i8 (little-endian) and u1 are read: x.astype('<f4')"
+    )]
     Type(String),
     /// Column-major values.
     #[error("values in Fortran order; save numpy.ascontiguousarray(x)")]
@@ -47,11 +50,13 @@ pub enum NpyError {
     },
 }
 
-#[derive(Clone, Copy)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Type {
     F4,
     F8,
     U1,
+    I4,
+    I8,
 }
 
 impl Type {
@@ -60,25 +65,76 @@ impl Type {
             "<f4" => Some(Self::F4),
             "<f8" => Some(Self::F8),
             "|u1" => Some(Self::U1),
+            "<i4" => Some(Self::I4),
+            "<i8" => Some(Self::I8),
             _ => None,
         }
     }
 
     fn size(self) -> usize {
         match self {
-            Self::F4 => 4,
-            Self::F8 => 8,
+            Self::F4 | Self::I4 => 4,
+            Self::F8 | Self::I8 => 8,
             Self::U1 => 1,
         }
     }
 
-    /// f4 as it is, f8 rounded to nearest, u1 exactly.
+    /// f4 as it is, u1 exactly, the others rounded to nearest.
     fn to_f32(self, bytes: &[u8]) -> Vec<f32> {
         match self {
             Self::F4 => bytes.as_chunks().0.iter().map(|b| f32::from_le_bytes(*b)).collect(),
             Self::F8 => bytes.as_chunks().0.iter().map(|b| f64::from_le_bytes(*b) as f32).collect(),
             Self::U1 => bytes.iter().map(|&b| f32::from(b)).collect(),
+            Self::I4 => bytes.as_chunks().0.iter().map(|b| i32::from_le_bytes(*b) as f32).collect(),
+            Self::I8 => bytes.as_chunks().0.iter().map(|b| i64::from_le_bytes(*b) as f32).collect(),
         }
+    }
+}
+
+/// What the header of a `.npy` says: the shape, and where and how the values lie.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Layout {
+    shape: Vec<usize>,
+    kind: Type,
+    start: usize,
+}
+
+impl Layout {
+    /// The header of `bytes`, and that the values behind it are as many as it says.
+    ///
+    /// # Errors
+    /// See [`NpyError`]; a file with bytes too few or too many is refused, not guessed at.
+    pub fn of(bytes: &[u8]) -> Result<Self, NpyError> {
+        let (header, values) = split(bytes)?;
+        let name = quoted(entry(header, "descr")?).ok_or(NpyError::Header("descr"))?;
+        let kind = Type::named(name).ok_or_else(|| NpyError::Type(name.to_owned()))?;
+        let order = entry(header, "fortran_order")?;
+        let shape = tuple(entry(header, "shape")?).ok_or(NpyError::Header("shape"))?;
+        match order {
+            o if o.starts_with("False") => {}
+            // A vector lies the same way in both orders, and NumPy may then say either.
+            o if o.starts_with("True") && shape.len() < 2 => {}
+            o if o.starts_with("True") => return Err(NpyError::FortranOrder),
+            _ => return Err(NpyError::Header("fortran_order")),
+        }
+        let needed = elements(&shape).and_then(|n| n.checked_mul(kind.size()));
+        let Some(needed) = needed else { return Err(NpyError::TooLarge(shape)) };
+        if values.len() != needed {
+            return Err(NpyError::Length { shape, needed, found: values.len() });
+        }
+        Ok(Self { shape, kind, start: bytes.len() - needed })
+    }
+
+    /// Axis lengths; empty for a scalar.
+    pub fn shape(&self) -> &[usize] {
+        &self.shape
+    }
+
+    /// Some of the values of `bytes`, whose layout this is, counted in row-major order; `None` where it
+    /// has fewer.
+    pub fn values(&self, bytes: &[u8], range: Range<usize>) -> Option<Vec<f32>> {
+        let byte = |value: usize| value.checked_mul(self.kind.size())?.checked_add(self.start);
+        bytes.get(byte(range.start)?..byte(range.end)?).map(|bytes| self.kind.to_f32(bytes))
     }
 }
 
@@ -87,24 +143,9 @@ impl Type {
 /// # Errors
 /// See [`NpyError`]; a file with bytes too few or too many is refused, not guessed at.
 pub fn read(bytes: &[u8]) -> Result<Tensor, NpyError> {
-    let (header, values) = split(bytes)?;
-    let name = quoted(entry(header, "descr")?).ok_or(NpyError::Header("descr"))?;
-    let kind = Type::named(name).ok_or_else(|| NpyError::Type(name.to_owned()))?;
-    let order = entry(header, "fortran_order")?;
-    let shape = tuple(entry(header, "shape")?).ok_or(NpyError::Header("shape"))?;
-    match order {
-        o if o.starts_with("False") => {}
-        // A vector lies the same way in both orders, and NumPy may then say either.
-        o if o.starts_with("True") && shape.len() < 2 => {}
-        o if o.starts_with("True") => return Err(NpyError::FortranOrder),
-        _ => return Err(NpyError::Header("fortran_order")),
-    }
-    let needed = elements(&shape).and_then(|n| n.checked_mul(kind.size()));
-    let Some(needed) = needed else { return Err(NpyError::TooLarge(shape)) };
-    if values.len() != needed {
-        return Err(NpyError::Length { shape, needed, found: values.len() });
-    }
-    Tensor::f32(shape.clone(), kind.to_f32(values)).ok_or(NpyError::TooLarge(shape))
+    let layout = Layout::of(bytes)?;
+    let values = layout.kind.to_f32(&bytes[layout.start..]);
+    Tensor::f32(layout.shape.clone(), values).ok_or(NpyError::TooLarge(layout.shape))
 }
 
 /// Format 1.0, `<f4`, row-major, header padded so that values begin at a multiple of 64 bytes.
@@ -191,15 +232,28 @@ mod tests {
     }
 
     #[test]
-    fn doubles_bytes_and_later_formats_are_read() {
+    fn doubles_integers_and_later_formats_are_read() {
         let header = |kind: &str| {
             format!("{{'descr': '{kind}', 'fortran_order': False, 'shape': (2,), }}\n")
         };
         let expected = Ok(Tensor::vector(vec![3.0, 250.0]));
         let doubles = [3.0_f64.to_le_bytes(), 250.0_f64.to_le_bytes()].concat();
         assert_eq!(read(&file(1, &header("<f8"), &doubles)), expected);
+        let integers = [3_i32.to_le_bytes(), 250_i32.to_le_bytes()].concat();
+        assert_eq!(read(&file(1, &header("<i4"), &integers)), expected);
+        let integers = [3_i64.to_le_bytes(), 250_i64.to_le_bytes()].concat();
+        assert_eq!(read(&file(1, &header("<i8"), &integers)), expected);
         assert_eq!(read(&file(2, &header("|u1"), &[3, 250])), expected);
         assert_eq!(read(&file(3, &header("|u1"), &[3, 250])), expected);
+    }
+
+    #[test]
+    fn a_part_of_the_values_is_read_where_it_lies() {
+        let bytes = write(&[3, 2], &[0.0, 1.0, 2.0, 3.0, 4.0, 5.0]);
+        let layout = Layout::of(&bytes).unwrap();
+        assert_eq!(layout.shape(), [3, 2]);
+        assert_eq!(layout.values(&bytes, 2..5), Some(vec![2.0, 3.0, 4.0]));
+        assert_eq!(layout.values(&bytes, 4..7), None);
     }
 
     #[test]

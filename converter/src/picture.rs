@@ -19,6 +19,8 @@ pub enum Resize {
     Stretch,
     /// Both axes by the factor that covers the input, then the centre of the longer axis.
     Crop,
+    /// Not at all: another size is an error.
+    Never,
 }
 
 /// Why a picture cannot go into a model.
@@ -33,6 +35,16 @@ pub enum PictureError {
     /// No pixels.
     #[error("the picture has no pixels")]
     Empty,
+    /// Of another size, where [`Resize::Never`] holds.
+    #[error(
+        "the picture is {} x {} pixels (width x height), expected {} x {}", found[0], found[1], expected[0], expected[1]
+    )]
+    Size {
+        /// Its columns and rows.
+        found: [u32; 2],
+        /// Those it must have.
+        expected: [u32; 2],
+    },
     /// The model takes neither grey nor colour.
     #[error("the model's input has {0} channels, a picture has 1 (grey) or 3 (RGB); use a .npy")]
     Channels(u32),
@@ -44,12 +56,16 @@ pub enum PictureError {
 /// dropped, 16 bits become 8.
 ///
 /// # Errors
-/// The bytes are no picture, or `dims.c` is neither 1 nor 3.
+/// The bytes are no picture, or `dims.c` is neither 1 nor 3, or the size is another and must not be.
 pub fn decode(bytes: &[u8], dims: Dims, resize: Resize) -> Result<Vec<f32>, PictureError> {
     if !matches!(dims.c, 1 | 3) {
         return Err(PictureError::Channels(dims.c));
     }
     let picture = of_channels(open(bytes)?, dims.c);
+    let (found, expected) = ([picture.width(), picture.height()], [dims.w, dims.h]);
+    if resize == Resize::Never && found != expected {
+        return Err(PictureError::Size { found, expected });
+    }
     let sized = fit(picture, dims.w, dims.h, resize);
     Ok(sized.as_bytes().iter().map(|&v| f32::from(v)).collect())
 }
@@ -124,7 +140,7 @@ fn fit(picture: DynamicImage, w: u32, h: u32, resize: Resize) -> DynamicImage {
         return picture;
     }
     match resize {
-        Resize::Stretch => picture.resize_exact(w, h, FilterType::Triangle),
+        Resize::Stretch | Resize::Never => picture.resize_exact(w, h, FilterType::Triangle),
         Resize::Crop => picture.resize_to_fill(w, h, FilterType::Triangle),
     }
 }
@@ -149,7 +165,7 @@ mod tests {
     fn a_picture_of_the_right_size_passes_unchanged() {
         let bytes = png(RgbImage::from_fn(3, 2, |x, y| Rgb([x as u8, y as u8, 255])));
         let expected = [0, 0, 255, 1, 0, 255, 2, 0, 255, 0, 1, 255, 1, 1, 255, 2, 1, 255];
-        for resize in [Resize::Stretch, Resize::Crop] {
+        for resize in [Resize::Stretch, Resize::Crop, Resize::Never] {
             let values = decode(&bytes, dims(2, 3, 3), resize).unwrap();
             assert_eq!(values, expected.map(|v| f32::from(v as u8)));
         }
@@ -233,6 +249,8 @@ mod tests {
             let error = decode(bad, dims(9, 9, 3), Resize::Stretch).unwrap_err();
             assert!(matches!(error, PictureError::Decode(_)));
         }
+        let error = decode(&bytes, dims(9, 8, 3), Resize::Never).unwrap_err();
+        assert!(matches!(error, PictureError::Size { found: [9, 9], expected: [8, 9] }));
         let error = decode(&bytes, dims(9, 9, 4), Resize::Stretch).unwrap_err();
         assert!(matches!(error, PictureError::Channels(4)));
     }

@@ -3,6 +3,7 @@
 use super::failure::{During, Failure};
 use std::fs;
 use std::path::{Path, PathBuf};
+use unbraid_converter::data::items_of;
 use unbraid_converter::picture::{self, Resize};
 use unbraid_converter::{npy, write};
 use unbraid_runtime::dims::Dims;
@@ -15,6 +16,8 @@ pub(crate) enum ResizeFlag {
     Stretch,
     /// Cover the input, keep the proportions, cut off what is left over at both ends.
     Crop,
+    /// Refuse it.
+    Never,
 }
 
 impl From<ResizeFlag> for Resize {
@@ -22,6 +25,7 @@ impl From<ResizeFlag> for Resize {
         match flag {
             ResizeFlag::Stretch => Self::Stretch,
             ResizeFlag::Crop => Self::Crop,
+            ResizeFlag::Never => Self::Never,
         }
     }
 }
@@ -98,7 +102,7 @@ pub(crate) fn read(path: &Path, port: &Port<'_>, resize: Resize) -> Result<Vec<V
     }
     let tensor = npy::read(&bytes).during("read", path)?;
     let wanted: Vec<usize> = port.axes().iter().map(|&axis| axis as usize).collect();
-    let Some(runs) = runs_of(tensor.shape(), &wanted) else {
+    let Some(runs) = items_of(tensor.shape(), &wanted) else {
         let found = tensor.shape();
         return Err(Failure::new(format!(
             "{} has shape {found:?}, input `{}` takes {wanted:?}, or several along axis 0",
@@ -109,16 +113,6 @@ pub(crate) fn read(path: &Path, port: &Port<'_>, resize: Resize) -> Result<Vec<V
     };
     let values = tensor.as_f32().unwrap_or_default();
     Ok(values.chunks_exact(values.len() / runs).map(|one| to_nhwc(one, port)).collect())
-}
-
-/// How many values of the shape `one` a tensor holds along its axis 0.
-fn runs_of(found: &[usize], one: &[usize]) -> Option<usize> {
-    let (&runs, item) = found.split_first()?;
-    let batched = one.len() > 1 && one.first() == Some(&1) && item == &one[1..];
-    match found == one {
-        true => Some(1),
-        false => (runs > 0 && (batched || item == one)).then_some(runs),
-    }
 }
 
 /// The shape of results of several runs, one behind the other along axis 0.
@@ -215,14 +209,7 @@ mod tests {
     }
 
     #[test]
-    fn several_values_lie_along_axis_0() {
-        assert_eq!(runs_of(&[1, 3, 2, 2], &[1, 3, 2, 2]), Some(1));
-        assert_eq!(runs_of(&[5, 3, 2, 2], &[1, 3, 2, 2]), Some(5));
-        assert_eq!(runs_of(&[5, 1, 3, 2, 2], &[1, 3, 2, 2]), Some(5));
-        assert_eq!(runs_of(&[5, 7], &[7]), Some(5));
-        for wrong in [&[0, 3, 2, 2][..], &[3, 2, 2], &[5, 3, 2, 1], &[]] {
-            assert_eq!(runs_of(wrong, &[1, 3, 2, 2]), None, "{wrong:?}");
-        }
+    fn several_results_lie_along_axis_0() {
         assert_eq!(stacked(&[1, 10], 1), [1, 10]);
         assert_eq!(stacked(&[1, 10], 4), [4, 10]);
         assert_eq!(stacked(&[10], 4), [4, 10]);
