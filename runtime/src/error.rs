@@ -368,7 +368,9 @@ impl fmt::Display for Role {
             Self::Weights => "weights",
             Self::Bias => "bias",
             Self::Slopes => "slopes",
+            Self::Sums => "sums of weights",
             Self::Scale => "scale",
+            Self::Negative => "scale of negative sums",
             Self::Shift => "shift",
             Self::Table => "table",
         })
@@ -413,14 +415,20 @@ impl fmt::Display for StepFault {
                 f.write_str("the groups do not divide the channels, or not as the layout demands")
             }
             Self::Border => f.write_str("more border classes than output rows or columns"),
-            Self::Activation => {
-                f.write_str("the activation has a bound or slope that is no number")
-            }
+            Self::Activation => f.write_str(
+                "the activation has a bound or slope that is no number, or bounds beyond s8",
+            ),
             Self::Scratch { needed } => {
                 write!(f, "scratch must be at least {needed} bytes and at most the header's")
             }
             Self::Taps => f.write_str("runs have no rows or columns, or more than the input has"),
             Self::Macs => f.write_str("the number of multiply-accumulates overflows"),
+            Self::Products { most } => {
+                write!(
+                    f,
+                    "a sum of 8-bit products has more than {most}, which 32 bits may not hold"
+                )
+            }
             Self::Element { role } => {
                 write!(f, "the operation takes no {role} values of this type (f32, s8) here")
             }

@@ -10,9 +10,11 @@ mod area;
 mod axis;
 pub mod contract;
 pub mod conv_f32;
+pub mod conv_s8;
 pub mod convert;
 pub mod copy;
 pub mod depthwise_f32;
+pub mod depthwise_s8;
 pub mod elementwise_f32;
 #[cfg(feature = "full")]
 mod full;
@@ -22,17 +24,20 @@ pub mod normalise_f32;
 pub mod pair_s8;
 pub mod pool_f32;
 pub mod reduce_f32;
+mod requantize;
 pub mod resample_f32;
 mod rows;
 pub mod table_s8;
 pub mod top_k_f32;
 
 use crate::cpu::Cpu;
-use crate::step::{Layout, Op};
+use crate::step::{Layout, LayoutS8, Op};
 use contract::{Kernel, select};
 use conv_f32::ConvF32;
+use conv_s8::ConvolutionS8;
 use convert::{DequantizeS8, QuantizeF32};
 use depthwise_f32::DepthwiseF32;
+use depthwise_s8::DepthwiseS8;
 use elementwise_f32::ElementwiseF32;
 #[cfg(feature = "full")]
 use full::Full;
@@ -50,6 +55,8 @@ pub struct Kernels {
     pub(crate) cpu: Cpu,
     pub(crate) conv_f32: &'static Kernel<ConvF32>,
     pub(crate) depthwise_f32: &'static Kernel<DepthwiseF32>,
+    pub(crate) conv_s8: &'static Kernel<ConvolutionS8>,
+    pub(crate) depthwise_s8: &'static Kernel<DepthwiseS8>,
     pub(crate) linear_f32: &'static Kernel<LinearF32>,
     pub(crate) pool_f32: &'static Kernel<PoolF32>,
     pub(crate) elementwise_f32: &'static Kernel<ElementwiseF32>,
@@ -71,6 +78,8 @@ impl Kernels {
             cpu,
             conv_f32: select(cpu),
             depthwise_f32: select(cpu),
+            conv_s8: select(cpu),
+            depthwise_s8: select(cpu),
             linear_f32: select(cpu),
             pool_f32: select(cpu),
             elementwise_f32: select(cpu),
@@ -115,7 +124,10 @@ impl Kernels {
             Op::Dequantize => self.dequantize_s8.name,
             Op::PairS8(_) => self.pair_s8.name,
             Op::TableS8(_) => self.table_s8.name,
-            Op::ConvS8(_) => NOT_COMPILED,
+            Op::ConvS8(conv) => match conv.layout {
+                LayoutS8::Nr16Kr4 | LayoutS8::Nr16Kr4Bits4 => self.conv_s8.name,
+                LayoutS8::Dw16 => self.depthwise_s8.name,
+            },
         }
     }
 }

@@ -328,11 +328,10 @@ fn params(step: &Step) -> u64 {
     };
     // One weight for each multiply-accumulate of one output pixel; the check has computed both.
     let weights = |pixels: u64| macs(step).and_then(|macs| macs.checked_div(pixels));
+    let pixels = u64::from(output.h).saturating_mul(u64::from(output.w));
     let (weights, vectors) = match &step.op {
-        Op::Conv(conv) => {
-            let pixels = u64::from(output.h).saturating_mul(u64::from(output.w));
-            (weights(pixels), c.saturating_add(slopes(&conv.activation)))
-        }
+        Op::Conv(conv) => (weights(pixels), c.saturating_add(slopes(&conv.activation))),
+        Op::ConvS8(_) => (weights(pixels), c),
         Op::Linear(linear) => (weights(1), c.saturating_add(slopes(&linear.activation))),
         Op::ScaleShift { activation, .. } => {
             (Some(u64::from(input.c)), c.saturating_add(slopes(activation)))

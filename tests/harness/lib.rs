@@ -5,6 +5,7 @@ pub mod affine;
 pub mod agreement;
 pub mod calibration;
 pub mod conv_cases;
+pub mod conv_s8_cases;
 pub mod dead;
 pub mod every_op;
 pub mod execute;

@@ -24,6 +24,7 @@ use crate::dims::Dims;
 use crate::step::{Activation, Border, Conv, Layout};
 use core::ops::Range;
 use geometry::Geometry;
+pub(super) use geometry::{Map, per_group};
 
 pub use geometry::{bias_len, panels, scratch_len, weights_len};
 pub use pack::{pack, pack_channels};

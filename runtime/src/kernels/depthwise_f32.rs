@@ -23,13 +23,14 @@ use core::ops::Range;
 /// Bands start at multiples of this many output rows.
 pub const ROW_QUANTUM: usize = 1;
 
-/// Floats of packed weights: `ceil(c / 16) * kh * kw * 16`. `None` when the product overflows.
+/// Values of packed weights: `ceil(c / 16) * kh * kw * 16`. `None` when the product overflows.
 pub fn weights_len(window: &Window, c: u32) -> Option<usize> {
     let taps = usize::try_from(window.kernel.h.checked_mul(window.kernel.w)?).ok()?;
     filled_up(c)?.checked_mul(taps)
 }
 
-/// Floats of bias vectors: `border classes * ceil(c / 16) * 16`. Slopes: the same without classes.
+/// Values of bias vectors: `border classes * ceil(c / 16) * 16`. What is one vector (slopes, factors):
+/// the same without classes.
 ///
 /// `None` when the product overflows.
 pub fn bias_len(border: Border, c: u32) -> Option<usize> {

@@ -7,6 +7,7 @@
 //! which every operation takes.
 
 mod arrange;
+mod conv_s8;
 mod integers;
 
 use super::{ALIGN, Header};
@@ -14,8 +15,8 @@ use crate::dims::{Dims, Window};
 use crate::kernels::{conv_f32, depthwise_f32, linear_f32, matmul_f32, resample_f32, table_s8};
 use crate::span::Span;
 use crate::step::{
-    Activation, Border, Conv, Function, Layout, Linear, MatMul, Normalise, Op, Operand, Resample,
-    Source, Step, TopK,
+    Activation, Border, Conv, ConvS8, Function, Layout, Linear, MatMul, Normalise, Op, Operand,
+    Resample, Source, Step, TopK,
 };
 
 /// What a span of a step is for.
@@ -33,8 +34,12 @@ pub enum Role {
     Bias,
     /// Slopes of a PReLU.
     Slopes,
+    /// Sums of integer weights.
+    Sums,
     /// Factors.
     Scale,
+    /// Factors of negative sums.
+    Negative,
     /// Summands of a scale and shift.
     Shift,
     /// Runs and weights of a resampling, or values of a function.
@@ -99,7 +104,7 @@ pub enum StepFault {
     Groups,
     /// More border classes than output rows or columns.
     Border,
-    /// A bound or slope that is no number, or bounds in the wrong order.
+    /// A bound or slope that is no number, bounds in the wrong order, or bounds of s8 values that are none.
     Activation,
     /// Scratch below the layout's minimum, or above the header's.
     Scratch {
@@ -110,6 +115,11 @@ pub enum StepFault {
     Taps,
     /// The number of multiply-accumulates overflows.
     Macs,
+    /// More products than a 32-bit sum can hold.
+    Products {
+        /// The most.
+        most: usize,
+    },
     /// Values of another type than the operation takes, or than those it puts them beside.
     Element {
         /// Whose.
@@ -189,7 +199,7 @@ impl Bounds {
             Op::TableS8(table) => {
                 check_span(*table, Role::Table, table_s8::LEN, self.weights).map(|()| input)
             }
-            Op::ConvS8(_) => Err(StepFault::Element { role: Role::Input }),
+            Op::ConvS8(conv) => self.conv_s8(conv, &step.input, &step.output),
             Op::Softmax | Op::Quantize | Op::Dequantize => Ok(input),
             Op::CopyInto { at } => arrange::copy_into(*at, input, step.output.dims),
             Op::Rearrange(view) => arrange::rearrange(view, input, step.output.dims),
@@ -212,17 +222,22 @@ impl Bounds {
         if output != expected {
             return Err(StepFault::Shape { expected });
         }
-        check_border(conv, output)?;
+        check_border(conv.border, output)?;
         let sizes = conv_sizes(conv, input, output).ok_or(StepFault::Groups)?;
         self.weights(conv.weights, Role::Weights, Some(sizes.weights))?;
         self.weights(conv.bias, Role::Bias, Some(sizes.bias))?;
         self.activation(&conv.activation, Some(sizes.slopes))?;
-        let needed = sizes.scratch.saturating_mul(4);
-        let enough = usize::try_from(conv.scratch).is_ok_and(|scratch| scratch >= needed);
-        if !enough || conv.scratch > self.scratch {
-            return Err(StepFault::Scratch { needed });
-        }
+        self.stated_scratch(conv.scratch, sizes.scratch.saturating_mul(4))?;
         Ok(expected)
+    }
+
+    /// Scratch that the step states: at least `needed` bytes, and no more than a worker has.
+    fn stated_scratch(&self, stated: u32, needed: usize) -> Result<(), StepFault> {
+        let enough = usize::try_from(stated).is_ok_and(|stated| stated >= needed);
+        if enough && stated <= self.scratch {
+            return Ok(());
+        }
+        Err(StepFault::Scratch { needed })
     }
 
     fn linear(&self, linear: &Linear, input: Dims, output: Dims) -> Result<Dims, StepFault> {
@@ -314,8 +329,12 @@ impl Bounds {
 
     /// `len` values of the weights section; `None` is more than can be addressed.
     fn weights(&self, span: Span, role: Role, len: Option<usize>) -> Result<(), StepFault> {
-        let bytes = len.and_then(|len| len.checked_mul(4));
-        check_span(span, role, bytes.ok_or(StepFault::Empty { role })?, self.weights)
+        self.bytes(span, role, len.and_then(|len| len.checked_mul(4)))
+    }
+
+    /// `len` bytes of the weights section; `None` is more than can be addressed.
+    fn bytes(&self, span: Span, role: Role, len: Option<usize>) -> Result<(), StepFault> {
+        check_span(span, role, len.ok_or(StepFault::Empty { role })?, self.weights)
     }
 
     fn activation(&self, activation: &Activation, slopes: Option<usize>) -> Result<(), StepFault> {
@@ -366,8 +385,7 @@ fn reduced(input: Dims, output: Dims) -> Result<Dims, StepFault> {
     Ok(Dims { h, w, c })
 }
 
-fn check_border(conv: &Conv, output: Dims) -> Result<(), StepFault> {
-    let border = conv.border;
+fn check_border(border: Border, output: Dims) -> Result<(), StepFault> {
     let fits = |lo: u32, hi: u32, len: u32| lo.checked_add(hi).is_some_and(|sum| sum <= len);
     let fits =
         fits(border.top, border.bottom, output.h) && fits(border.left, border.right, output.w);
@@ -416,6 +434,7 @@ fn conv_sizes(conv: &Conv, input: Dims, output: Dims) -> Option<ConvSizes> {
 pub fn scratch_bytes(step: &Step) -> Option<u32> {
     let floats = match &step.op {
         Op::Conv(conv) => return Some(conv.scratch),
+        Op::ConvS8(conv) => return Some(conv.scratch),
         Op::Resample(resample) => resample_f32::scratch_len(resample, step.input.dims)?,
         Op::MatMul(_) => matmul_f32::scratch_len(step.input.dims)?,
         _ => 0,
@@ -431,10 +450,9 @@ pub fn macs(step: &Step) -> Option<u64> {
     };
     let (input, output) = (step.input.dims, step.output.dims);
     match &step.op {
-        Op::Conv(conv) => {
-            let kernel = conv.window.kernel;
-            let depth = input.c.checked_div(conv.groups)?;
-            product(&[output.h, output.w, output.c, kernel.h, kernel.w, depth])
+        Op::Conv(Conv { window, groups, .. }) | Op::ConvS8(ConvS8 { window, groups, .. }) => {
+            let depth = input.c.checked_div(*groups)?;
+            product(&[output.h, output.w, output.c, window.kernel.h, window.kernel.w, depth])
         }
         Op::Linear(_) | Op::MatMul(_) => product(&[input.h, input.w, input.c, output.c]),
         _ => Some(0),

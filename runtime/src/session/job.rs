@@ -8,7 +8,7 @@ mod s8;
 use crate::arena::Cut;
 use crate::dims::{Dims, Window};
 use crate::kernels::{
-    Kernels, conv_f32, copy, depthwise_f32,
+    Kernels, conv_f32, conv_s8, copy, depthwise_f32, depthwise_s8,
     elementwise_f32::{self, Operation, Pairing},
     linear_f32,
     pool_f32::{self, Pool},
@@ -16,7 +16,9 @@ use crate::kernels::{
 use crate::model::{Model, macs};
 use crate::quant::quantize;
 use crate::span::Span;
-use crate::step::{Activation, Binary, Conv, Element, Layout, Linear, Op, PadMode, Source, Step};
+use crate::step::{
+    Activation, Binary, Conv, ConvS8, Element, Layout, LayoutS8, Linear, Op, PadMode, Source, Step,
+};
 use bytemuck::Pod;
 use core::ops::Range;
 
@@ -57,6 +59,8 @@ impl<'a> Maps<'a> {
 enum Args<'a> {
     Conv(conv_f32::Args<'a>),
     Depthwise(depthwise_f32::Args<'a>),
+    ConvS8(conv_s8::Args<'a>),
+    DepthwiseS8(depthwise_s8::Args<'a>),
     Linear(linear_f32::Args<'a>),
     Pool(pool_f32::Args<'a>),
     Elementwise(elementwise_f32::Args<'a>),
@@ -117,6 +121,8 @@ impl<'a> Job<'a> {
         match &self.args {
             Args::Conv(args) => kernels.conv_f32.run_bytes(cpu, args, rows, y, scratch),
             Args::Depthwise(args) => kernels.depthwise_f32.run_bytes(cpu, args, rows, y, scratch),
+            Args::ConvS8(args) => kernels.conv_s8.run_bytes(cpu, args, rows, y, scratch),
+            Args::DepthwiseS8(args) => kernels.depthwise_s8.run_bytes(cpu, args, rows, y, scratch),
             Args::Linear(args) => kernels.linear_f32.run_bytes(cpu, args, rows, y, scratch),
             Args::Pool(args) => kernels.pool_f32.run_bytes(cpu, args, rows, y, scratch),
             Args::Elementwise(args) => {
@@ -171,7 +177,7 @@ impl<'a> Args<'a> {
             Op::Quantize | Op::Dequantize | Op::PairS8(_) | Op::TableS8(_) => {
                 s8::Args::new(step, model, maps).map(Self::S8)
             }
-            Op::ConvS8(_) => None,
+            Op::ConvS8(conv) => Self::conv_s8(conv, step, model, maps),
         }
     }
 
@@ -247,6 +253,26 @@ impl<'a> Args<'a> {
         }
     }
 
+    fn conv_s8(conv: &ConvS8, step: &Step, model: &Model<'a>, maps: Maps<'a>) -> Option<Self> {
+        let tensors = conv_s8::Tensors {
+            x: maps.read(step.input.span)?,
+            weights: model.weights_s8(conv.weights),
+            bias: model.weights_i32(conv.bias),
+            sums: model.weights_i32(conv.sums),
+            scale: model.weights_f32(conv.scale),
+            negative: model.weights_f32(conv.negative),
+        };
+        let (input, output) = (&step.input, &step.output);
+        match conv.layout {
+            LayoutS8::Nr16Kr4 | LayoutS8::Nr16Kr4Bits4 => {
+                conv_s8::Args::new(conv, input, output, tensors).map(Self::ConvS8)
+            }
+            LayoutS8::Dw16 => {
+                depthwise_s8::Args::new(conv, input, output, tensors).map(Self::DepthwiseS8)
+            }
+        }
+    }
+
     fn linear(linear: &Linear, step: &Step, model: &Model<'a>, maps: Maps<'a>) -> Option<Self> {
         let (input, output) = (step.input.dims, step.output.dims);
         let x = maps.read(step.input.span)?;
@@ -263,6 +289,8 @@ impl<'a> Args<'a> {
                 (rows, args.output_row(), usize::try_from(conv_f32::ROW_QUANTUM).ok()?)
             }
             Self::Depthwise(args) => (rows, args.output_row(), depthwise_f32::ROW_QUANTUM),
+            Self::ConvS8(args) => (rows, args.output_row(), conv_s8::ROW_QUANTUM),
+            Self::DepthwiseS8(args) => (rows, args.output_row(), depthwise_s8::ROW_QUANTUM),
             Self::Linear(args) => (args.panels(), conv_f32::NR, 1),
             Self::Pool(args) => (rows, args.output_row(), pool_f32::ROW_QUANTUM),
             Self::Elementwise(args) => (rows, args.output_row(), elementwise_f32::ROW_QUANTUM),

@@ -27,8 +27,8 @@ pub fn weights_len(window: &Window, groups: u32, in_c: u32, out_c: u32) -> Optio
     panel.checked_mul(panels(groups, out_c)?)?.checked_mul(nonzero(groups)?)
 }
 
-/// Floats of bias vectors: `border classes * groups * panels * 16`. Slopes: the same without
-/// classes.
+/// Values of bias vectors: `border classes * groups * panels * 16`. What is one vector
+/// (slopes, factors): the same without classes.
 ///
 /// `None` when a number is zero, `groups` does not divide `out_c`, or the product overflows.
 pub fn bias_len(border: Border, groups: u32, out_c: u32) -> Option<usize> {
@@ -51,7 +51,8 @@ pub fn scratch_len(window: &Window, input: Dims, output: Dims, rows: u32) -> Opt
     Some(Geometry::new(window, 1, Border::default(), input, output)?.scratch_len(nonzero(rows)?))
 }
 
-fn per_group(groups: u32, channels: u32) -> Option<usize> {
+/// Channels of one group. `None` when a number is zero or `groups` does not divide `channels`.
+pub(in crate::kernels) fn per_group(groups: u32, channels: u32) -> Option<usize> {
     let (groups, channels) = (nonzero(groups)?, nonzero(channels)?);
     (channels.checked_rem(groups)? == 0).then_some(channels.checked_div(groups)?)
 }
@@ -61,15 +62,15 @@ pub(super) const STAGED_AT_ONCE: usize = 8;
 
 /// Shape of a feature map as indices.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Map {
-    pub(super) h: usize,
-    pub(super) w: usize,
-    pub(super) c: usize,
+pub(in crate::kernels) struct Map {
+    pub(in crate::kernels) h: usize,
+    pub(in crate::kernels) w: usize,
+    pub(in crate::kernels) c: usize,
 }
 
 impl Map {
     /// `None` when a dimension is zero or the map does not fit the address space.
-    fn new(dims: Dims) -> Option<Self> {
+    pub(in crate::kernels) fn new(dims: Dims) -> Option<Self> {
         dims.elements()?.checked_mul(size_of::<f32>())?;
         Some(Self { h: nonzero(dims.h)?, w: nonzero(dims.w)?, c: nonzero(dims.c)? })
     }

@@ -3,6 +3,7 @@
 //! It lies beside the kernels that read it, so that converter and tests write what they expect.
 
 use super::NR;
+use bytemuck::Pod;
 
 /// Packs OIHW weights as `[group][panel][kh][kw][i][16]`, the last panel of a group filled up with
 /// zeros.
@@ -55,11 +56,11 @@ fn pack_panel(filters: &[f32], taps: usize, in_c: usize, panel: &mut [f32]) {
 ///
 /// `None`, and nothing written, when `values` is not `out_c` long, `padded` is not `groups` times
 /// whole panels, a number is zero, or `groups` does not divide `out_c`.
-pub fn pack_channels(
-    values: &[f32],
+pub fn pack_channels<T: Pod>(
+    values: &[T],
     out_c: usize,
     groups: usize,
-    padded: &mut [f32],
+    padded: &mut [T],
 ) -> Option<()> {
     let group = group_len(out_c, groups)?;
     let stride = group.checked_next_multiple_of(NR)?;
@@ -67,7 +68,7 @@ pub fn pack_channels(
         return None;
     }
     for (values, padded) in values.chunks_exact(group).zip(padded.chunks_exact_mut(stride)) {
-        padded.fill(0.0);
+        padded.fill(T::zeroed());
         padded.iter_mut().zip(values).for_each(|(to, from)| *to = *from);
     }
     Some(())

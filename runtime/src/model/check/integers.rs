@@ -12,6 +12,7 @@ pub(super) fn check_elements(step: &Step) -> Result<(), StepFault> {
         Op::Quantize => (is_f32(input), !is_f32(output)),
         Op::Dequantize => (!is_f32(input), is_f32(output)),
         Op::PairS8(_) | Op::TableS8(_) => (!is_f32(input), !is_f32(output)),
+        Op::ConvS8(_) => (!is_f32(input), true),
         Op::CopyInto { .. } | Op::Rearrange(_) | Op::Pad { .. } => (true, input == output),
         _ => (is_f32(input), is_f32(output)),
     };
