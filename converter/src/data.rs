@@ -142,6 +142,16 @@ impl Dataset {
         self.chosen.len()
     }
 
+    /// How many the source has, taken or not.
+    pub fn total(&self) -> usize {
+        self.source.len()
+    }
+
+    /// The inputs that the samples are for.
+    pub fn ports(&self) -> &[Port] {
+        &self.ports
+    }
+
     /// Whether there is none, which [`Dataset::open`] refuses.
     pub fn is_empty(&self) -> bool {
         self.chosen.is_empty()

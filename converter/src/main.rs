@@ -9,10 +9,14 @@ mod command {
     pub(crate) mod bench;
     pub(crate) mod compare;
     pub(crate) mod convert;
+    pub(crate) mod data;
     pub(crate) mod detect;
+    pub(crate) mod eval;
     pub(crate) mod failure;
     pub(crate) mod inspect;
     pub(crate) mod labels;
+    pub(crate) mod network;
+    pub(crate) mod progress;
     pub(crate) mod run;
     pub(crate) mod sample;
     pub(crate) mod strand;
@@ -23,12 +27,12 @@ mod command {
 
 use clap::{Parser, Subcommand};
 use command::failure::{During, Failure};
-use command::{bench, compare, convert, inspect, run, verify};
+use command::{bench, compare, convert, eval, inspect, run, verify};
 use miette::MietteHandlerOpts;
 use std::io::{self, Write};
 use std::process::ExitCode;
 use unbraid_converter::report::{GraphFacts, Report};
-use unbraid_converter::{fuse, import, plan};
+use unbraid_converter::{import, plan};
 
 /// Turns trained multi-branch vision models into plain networks, proves it, and runs them.
 #[derive(Debug, Parser)]
@@ -48,6 +52,8 @@ enum Command {
     Run(run::Args),
     /// Measure the latency of a .strand file and of its steps.
     Bench(bench::Args),
+    /// Measure how right a network is on pictures: accuracy, or likeness to reference pictures.
+    Eval(eval::Args),
     /// Hold a .strand file against the ONNX model that it was made from.
     Compare(compare::Args),
     /// Check a .strand file: structure and every checksum.
@@ -60,6 +66,7 @@ fn main() -> ExitCode {
         Command::Inspect(args) => inspect::inspect(&args),
         Command::Run(args) => run::run(&args),
         Command::Bench(args) => bench::bench(&args),
+        Command::Eval(args) => eval::eval(&args),
         Command::Compare(args) => compare::compare(&args),
         Command::Verify(args) => verify::verify(&args),
     };
@@ -72,11 +79,10 @@ fn main() -> ExitCode {
 /// The flow: each stage removes one kind of question for good.
 fn convert(args: &convert::Args) -> Result<String, Failure> {
     args.check()?;
-    let bar = convert::bar();
-    let graph = import::load(&args.model, &args.import())?;
+    let graph = import::load(&args.model, &args.network.import())?;
     let before = GraphFacts::new(&graph);
-    let mut fused = fuse::fuse(graph, args.mode(), &mut |progress| convert::show(&bar, progress));
-    let pruned = args.prune(&mut fused.graph);
+    let mut fused = args.network.fuse(graph);
+    let pruned = args.network.prune(&mut fused.graph);
     let mut plan = plan::plan(&fused.graph, &args.plan(&fused)).during("plan", &args.model)?;
     plan.head = args.head(&plan).during("describe the detector in", &args.model)?;
     plan.labels = args.labels(&plan)?;

@@ -273,7 +273,7 @@ impl<'m> Answer<'m> {
 
     fn add_outputs(&mut self, truth: &Truth<'_>, session: &Session<'_>) {
         for (index, port) in self.ports.iter().enumerate() {
-            let found = tensors::to_onnx(session.output(index).unwrap_or_default(), port);
+            let found = tensors::to_onnx(&tensors::result(session, index), port);
             if let Some(truth) = truth.find(port.name) {
                 self.outputs.add(truth, &found);
             }

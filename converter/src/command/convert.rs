@@ -2,17 +2,16 @@
 
 use super::failure::Failure;
 use super::labels;
+use super::network;
 use super::strand::Strand;
-use indicatif::{ProgressBar, ProgressFinish, ProgressStyle};
 use std::iter;
 use std::path::{Path, PathBuf};
 use unbraid_converter::detector::{HeadError, PRESETS, Param, Preset};
-use unbraid_converter::fuse::{FuseMode, Fused, Progress};
+use unbraid_converter::fuse::Fused;
 use unbraid_converter::graph::Graph;
-use unbraid_converter::plan::{self, TARGETS, Target};
-use unbraid_converter::prune::{self, Pruning};
+use unbraid_converter::plan;
 use unbraid_converter::report::Report;
-use unbraid_converter::{export, import, write};
+use unbraid_converter::{export, write};
 use unbraid_runtime::detect::Head;
 
 /// What `unbraid convert` takes.
@@ -24,40 +23,8 @@ pub(crate) struct Args {
     /// The file to write.
     #[arg(short, long, value_name = "OUT.strand")]
     pub(crate) output: PathBuf,
-    /// Leave the branches as they are. BatchNorm and activations still move into the convolution
-    /// beside them, as every runtime does on loading a model.
-    #[arg(long, conflicts_with = "fuse")]
-    no_fuse: bool,
-    /// What to fuse: where neither multiply-accumulates nor weights grow, or everything that is
-    /// linear.
-    #[arg(long, value_enum, default_value_t = FuseFlag::Free)]
-    fuse: FuseFlag,
-    /// Keep channels that carry nothing: those whose weights are all zero, or that meet only zero
-    /// weights.
-    #[arg(long)]
-    no_prune: bool,
-    /// What to optimise for; the file runs everywhere.
-    #[arg(long, value_name = "NAME", value_parser = target, default_value = TARGETS[0].name)]
-    target: Target,
-    /// The shape of an input that the model leaves open; may be given for several inputs.
-    #[arg(long, value_name = "NAME=1,3,224,224", value_parser = input_shape)]
-    input_shape: Vec<(String, Vec<usize>)>,
-    /// Make these values the outputs, and leave out what only others need.
-    #[arg(long, value_name = "A,B", value_delimiter = ',')]
-    outputs: Vec<String>,
-    /// Take the raw picture and subtract this from it, one value a channel, in units of the raw
-    /// picture (0 to 255); becomes part of the first convolution.
-    #[arg(
-        long,
-        value_name = "R,G,B",
-        value_delimiter = ',',
-        requires = "std",
-        allow_hyphen_values = true
-    )]
-    mean: Vec<f32>,
-    /// Divide by this after `--mean`, one value a channel, in units of the raw picture (0 to 255).
-    #[arg(long, value_name = "R,G,B", value_delimiter = ',', requires = "mean")]
-    std: Vec<f32>,
+    #[command(flatten)]
+    pub(crate) network: network::Args,
     /// Write the fused graph as ONNX too, for other runtimes.
     #[arg(long, value_name = "F.onnx")]
     emit_onnx: Option<PathBuf>,
@@ -89,14 +56,6 @@ pub(crate) struct Args {
     json: bool,
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
-enum FuseFlag {
-    /// Where neither multiply-accumulates nor weights grow.
-    Free,
-    /// Everything that is exact, whatever it costs.
-    All,
-}
-
 impl Args {
     /// Refuses to write over the model, or one result over another, or a report of unknown kind.
     pub(crate) fn check(&self) -> Result<(), Failure> {
@@ -114,34 +73,10 @@ impl Args {
         self.report.as_deref().map_or(Ok(()), |path| ReportKind::of(path).map(|_| ()))
     }
 
-    /// What import needs to know.
-    pub(crate) fn import(&self) -> import::Options {
-        let given = |values: &[f32]| (!values.is_empty()).then(|| values.to_vec());
-        import::Options {
-            input_shapes: self.input_shape.clone(),
-            outputs: (!self.outputs.is_empty()).then(|| self.outputs.clone()),
-            normalise: given(&self.mean).zip(given(&self.std)),
-        }
-    }
-
-    /// What to fuse.
-    pub(crate) fn mode(&self) -> FuseMode {
-        match (self.no_fuse, self.fuse) {
-            (true, _) => FuseMode::Off,
-            (false, FuseFlag::Free) => FuseMode::Free,
-            (false, FuseFlag::All) => FuseMode::All,
-        }
-    }
-
-    /// Removes channels that carry nothing, unless told not to.
-    pub(crate) fn prune(&self, graph: &mut Graph) -> Pruning {
-        if self.no_prune { Pruning::default() } else { prune::prune(graph) }
-    }
-
     /// How to plan what was fused.
     pub(crate) fn plan(&self, fused: &Fused) -> plan::Options {
         let fused_regions = u32::try_from(fused.regions.len()).unwrap_or(u32::MAX);
-        plan::Options { target: self.target, tunable: self.tunable, fused_regions }
+        plan::Options { target: self.network.target, tunable: self.tunable, fused_regions }
     }
 
     /// What the outputs of the planned network mean, as `--head` says it.
@@ -218,41 +153,9 @@ fn place(path: &Path) -> PathBuf {
     path.canonicalize().or(folder.map(|folder| folder.join(name))).unwrap_or(path.to_owned())
 }
 
-/// A bar on standard error, if that is a terminal; gone when dropped.
-pub(crate) fn bar() -> ProgressBar {
-    let style = ProgressStyle::with_template("{msg} [{bar:30}] {pos}/{len}");
-    ProgressBar::new(0)
-        .with_style(style.expect("a valid template"))
-        .with_finish(ProgressFinish::AndClear)
-}
-
-/// Moves `bar` to where fusion is.
-pub(crate) fn show(bar: &ProgressBar, progress: Progress<'_>) {
-    bar.set_length(progress.total as u64);
-    bar.set_position(progress.done as u64);
-    bar.set_message(format!("fusing {}", progress.name));
-}
-
-fn target(name: &str) -> Result<Target, String> {
-    Target::named(name).ok_or_else(|| {
-        let names: Vec<&str> = TARGETS.iter().map(|target| target.name).collect();
-        format!("no such target; there are: {}", names.join(", "))
-    })
-}
-
 fn preset(name: &str) -> Result<Preset, String> {
     Preset::named(name).ok_or_else(|| {
         let names: Vec<&str> = PRESETS.iter().flat_map(|preset| preset.names).copied().collect();
         format!("no such family; there are: {}", names.join(", "))
     })
-}
-
-fn input_shape(argument: &str) -> Result<(String, Vec<usize>), String> {
-    // ONNX names may hold `=`, lengths cannot.
-    let (name, axes) = argument.rsplit_once('=').ok_or("expected NAME=1,3,224,224")?;
-    let lengths: Result<Vec<usize>, _> = axes.split(',').map(|axis| axis.trim().parse()).collect();
-    match lengths {
-        Ok(lengths) if !lengths.contains(&0) => Ok((name.to_owned(), lengths)),
-        _ => Err(format!("`{axes}` is no list of axis lengths; expected NAME=1,3,224,224")),
-    }
 }

@@ -74,7 +74,7 @@ pub(crate) fn run(args: &Args) -> Result<String, Failure> {
         let sample: Vec<&[f32]> = values.iter().map(|v| &v[run % v.len()][..]).collect();
         tensors::feed(&mut session, &sample);
         session.run();
-        let result = |index| session.output(index).unwrap_or_default().to_vec();
+        let result = |index| tensors::result(&session, index);
         runs.push((0..outputs.len()).map(result).collect());
     }
 

@@ -2,15 +2,18 @@
 
 use super::failure::{During, Failure};
 use std::num::NonZeroUsize;
+use std::ops::Deref;
 use std::path::{Path, PathBuf};
+use unbraid_converter::write;
 use unbraid_linux::{MappedFile, Pool};
+use unbraid_runtime::model::header::MAGIC;
 use unbraid_runtime::{Cpu, FormatError, Kernels, Model, Session};
 
-/// A mapped file.
+/// A mapped file, or one that was made and not written.
 #[derive(Debug)]
 pub(crate) struct Strand {
     path: PathBuf,
-    file: MappedFile,
+    file: Bytes,
     /// For sparse weights.
     weights: Memory,
 }
@@ -19,7 +22,18 @@ impl Strand {
     /// Maps the file and looks at nothing.
     pub(crate) fn open(path: &Path) -> Result<Self, Failure> {
         let file = MappedFile::open(path)?;
-        Ok(Self { path: path.to_owned(), file, weights: Memory::default() })
+        Ok(Self { path: path.to_owned(), file: Bytes::Mapped(file), weights: Memory::default() })
+    }
+
+    /// What the model at `path` became.
+    pub(crate) fn made(path: &Path, file: write::Strand) -> Self {
+        Self { path: path.to_owned(), file: Bytes::Made(file), weights: Memory::default() }
+    }
+
+    /// Whether the file begins as a `.strand` does, or is called one.
+    pub(crate) fn is_strand(&self) -> bool {
+        let called = self.path.extension().is_some_and(|extension| extension == "strand");
+        called || self.file.starts_with(&MAGIC)
     }
 
     /// The file's network, every checksum proved.
@@ -44,6 +58,24 @@ impl Strand {
     /// Bytes of the file.
     pub(crate) fn len(&self) -> usize {
         self.file.len()
+    }
+}
+
+/// Bytes at a multiple of [`ALIGN`].
+#[derive(Debug)]
+enum Bytes {
+    Mapped(MappedFile),
+    Made(write::Strand),
+}
+
+impl Deref for Bytes {
+    type Target = [u8];
+
+    fn deref(&self) -> &[u8] {
+        match self {
+            Self::Mapped(file) => file,
+            Self::Made(file) => file,
+        }
     }
 }
 

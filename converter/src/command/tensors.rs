@@ -7,7 +7,9 @@ use unbraid_converter::data::items_of;
 use unbraid_converter::picture::{self, Resize};
 use unbraid_converter::{npy, write};
 use unbraid_runtime::dims::Dims;
-use unbraid_runtime::{Model, Port, Session};
+use unbraid_runtime::quant::quantize;
+use unbraid_runtime::step::Element;
+use unbraid_runtime::{Model, Port, Session, Values};
 
 /// How a picture of another size is brought to the size of the input.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
@@ -175,11 +177,34 @@ pub(crate) fn random(model: &Model<'_>, seed: u64) -> Vec<Vec<f32>> {
     model.inputs().map(|port| (0..values(port)).map(|_| next()).collect()).collect()
 }
 
-/// Copies `inputs` (NHWC, one each, of the right length) to where `session` reads them.
+/// Copies `inputs` (NHWC, one each, of the right length) to where `session` reads them; an s8 input
+/// gets what stands for them.
 pub(crate) fn feed(session: &mut Session<'_>, inputs: &[impl AsRef<[f32]>]) {
-    for (index, values) in inputs.iter().map(AsRef::as_ref).enumerate() {
-        session.input_mut(index).expect("as many inputs as the model has").copy_from_slice(values);
+    let ports: Vec<Port<'_>> = session.model().inputs().collect();
+    for ((index, port), values) in ports.iter().enumerate().zip(inputs.iter().map(AsRef::as_ref)) {
+        match port.operand.element {
+            Element::F32 => {
+                let input = session.input_mut(index).unwrap_or_default();
+                input.copy_from_slice(values);
+            }
+            Element::S8(quantization) => {
+                let input = session.input_s8_mut(index).unwrap_or_default();
+                let stored = values.iter().map(|&value| quantize(value, quantization));
+                input.iter_mut().zip(stored).for_each(|(to, from)| *to = from);
+            }
+        }
     }
+}
+
+/// What an output holds after a run, NHWC; of an s8 output what its values stand for.
+pub(crate) fn result(session: &Session<'_>, index: usize) -> Vec<f32> {
+    let port = session.model().outputs().nth(index);
+    let values = match session.output(index) {
+        Some(values) => Some(Values::F32(values)),
+        None => session.output_s8(index).map(Values::S8),
+    };
+    let reals = values.zip(port).map(|(values, port)| values.reals(port.operand.element));
+    reals.map(Iterator::collect).unwrap_or_default()
 }
 
 #[cfg(test)]

@@ -9,8 +9,10 @@ use std::path::{Path, PathBuf};
 
 /// Extensions of files that are taken for pictures.
 const PICTURES: [&str; 3] = ["png", "jpg", "jpeg"];
-/// Names of tables with the classes, directly in the folder.
-const TABLES: [&str; 2] = ["labels.csv", "labels.txt"];
+/// A table with the classes, directly in the folder.
+const TABLE: &str = "labels.csv";
+/// The same, or a list of the names of classes, which other programs keep under this name.
+const TABLE_OR_NAMES: &str = "labels.txt";
 
 /// Pictures below one folder.
 #[derive(Debug)]
@@ -63,19 +65,28 @@ impl Folder {
         truth: Option<&Path>,
         classes: &Classes,
     ) -> Result<Option<(Vec<usize>, PathBuf)>, DataError> {
-        let tables = TABLES.iter().map(|name| self.root.join(name));
-        let table = truth.map(Path::to_owned).or(tables.into_iter().find(|path| path.is_file()));
-        match table {
+        match truth.map(Path::to_owned).or_else(|| self.table()) {
             Some(table) => Ok(Some((self.by_table(&table, classes)?, table))),
             None => Ok(self.by_folder(classes)?.map(|labels| (labels, self.root.clone()))),
         }
     }
 
-    /// Each picture's class in the table; the table may name further files only if they exist.
+    fn table(&self) -> Option<PathBuf> {
+        let [table, perhaps] = [TABLE, TABLE_OR_NAMES].map(|name| self.root.join(name));
+        match table.is_file() {
+            true => Some(table),
+            false => labels::names_a_file(&perhaps, |file| self.has(file)).then_some(perhaps),
+        }
+    }
+
+    /// Whether a path below the root is that of a file.
+    fn has(&self, file: &str) -> bool {
+        self.root.join(file).is_file()
+    }
+
+    /// Each picture's class in the table, which may name further files that exist.
     fn by_table(&self, table: &Path, classes: &Classes) -> Result<Vec<usize>, DataError> {
-        let labels: HashMap<String, usize> = labels::table(table, classes, |file| {
-            self.files.binary_search_by(|known| known.as_str().cmp(file)).is_ok()
-        })?;
+        let labels: HashMap<String, usize> = labels::table(table, classes, |file| self.has(file))?;
         let label = |file: &String| {
             labels.get(file).copied().ok_or_else(|| {
                 let (labelled, files) = (labels.len(), self.files.len());

@@ -1,4 +1,4 @@
-//! IDX files, as the MNIST family comes in: `0 0 8 rank`, big-endian axis lengths, bytes (Y. LeCun,
+//! IDX files, as the MNIST family comes in: `0 0 8 rank`, big-endian axis lengths, bytes (Y. `LeCun`,
 //! C. Cortes, C. Burges: "The MNIST database"). Plain or gzipped.
 
 use super::error::place;

@@ -210,6 +210,12 @@ pub(super) fn table(
     Ok(labels)
 }
 
+/// Whether a line of a text begins with the name of a file that exists.
+pub(super) fn names_a_file(path: &Path, exists: impl Fn(&str) -> bool) -> bool {
+    let text = fs::read_to_string(path).unwrap_or_default();
+    text.lines().filter_map(halves).any(|(file, _)| exists(file))
+}
+
 /// What the first column of a table is called.
 const TITLES: [&str; 5] = ["file", "filename", "image", "path", "name"];
 
