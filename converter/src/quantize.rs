@@ -11,10 +11,18 @@
 
 pub mod account;
 pub mod activations;
+mod bias;
+pub mod equalise;
 mod error;
+mod homogeneous;
+mod least_squares;
+mod matrix;
 pub mod options;
+mod patches;
+pub mod rounding;
 pub mod samples;
 pub mod simulate;
+mod walk;
 
 pub use account::Account;
 pub use activations::Activations;

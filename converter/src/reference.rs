@@ -19,7 +19,7 @@ mod product;
 mod reduce;
 
 pub use array::Array;
-pub(crate) use conv::{Geometry, convolve};
+pub(crate) use conv::{Geometry, class, convolve};
 
 use crate::graph::{
     Activation, Conv, Graph, Hw, Node, Op, Pad, PadMode, Quantization, Reduction, ValueId, Window,

@@ -166,7 +166,7 @@ pub(super) fn add_border_bias(
 }
 
 /// Class of a row or column: the first `lo` in order, then all between, then the last `hi`.
-fn class(at: usize, len: usize, lo: u32, hi: u32) -> usize {
+pub(crate) fn class(at: usize, len: usize, lo: u32, hi: u32) -> usize {
     let (lo, hi) = (lo as usize, hi as usize);
     if at < lo {
         at
