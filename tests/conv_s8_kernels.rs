@@ -2,7 +2,7 @@
 //! the formula, and nothing but the operands decides about a result.
 #![forbid(unsafe_code)]
 
-use unbraid_runtime::cpu::{Cpu, FEATURES};
+use unbraid_runtime::cpu::{Cpu, FEATURES, Feature};
 use unbraid_runtime::dims::{Dims, Hw, Pad, Window};
 use unbraid_runtime::kernels::contract::{Kernel, Operands, select};
 use unbraid_runtime::kernels::conv_s8::{self, ConvolutionS8, KR, NR};
@@ -384,8 +384,12 @@ fn select_takes_the_best_kernel_that_the_mask_leaves() {
 }
 
 /// Names of the kernels that should run on a CPU.
-fn best(_: Cpu) -> (&'static str, &'static str) {
-    ("conv_s8_portable", "depthwise_s8_portable")
+fn best(cpu: Cpu) -> (&'static str, &'static str) {
+    if cpu.has(Some(Feature::Avx512Vnni)) {
+        ("conv_s8_14x32_vnni", "depthwise_s8_portable")
+    } else {
+        ("conv_s8_portable", "depthwise_s8_portable")
+    }
 }
 
 #[test]

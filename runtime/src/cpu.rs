@@ -11,10 +11,13 @@ pub enum Feature {
     Avx2 = 1 << 0,
     /// x86-64: AVX-512 F, BW, DQ and VL (all four).
     Avx512 = 1 << 1,
+    /// x86-64: AVX-512 VNNI, dot products of four bytes.
+    Avx512Vnni = 1 << 2,
 }
 
 /// Every feature with the name that `--mask` takes.
-pub const FEATURES: &[(&str, Feature)] = &[("avx2", Feature::Avx2), ("avx512", Feature::Avx512)];
+pub const FEATURES: &[(&str, Feature)] =
+    &[("avx2", Feature::Avx2), ("avx512", Feature::Avx512), ("avx512vnni", Feature::Avx512Vnni)];
 
 /// The features that kernels may use on this machine.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -33,6 +36,9 @@ impl Cpu {
             cpu.bits |= Feature::Avx2 as u32;
             if has_avx512() {
                 cpu.bits |= Feature::Avx512 as u32;
+                if has_avx512_vnni() {
+                    cpu.bits |= Feature::Avx512Vnni as u32;
+                }
             }
         }
         cpu
@@ -50,8 +56,11 @@ impl Cpu {
     #[must_use]
     pub const fn without(self, feature: Feature) -> Self {
         let gone = match feature {
-            Feature::Avx2 => Feature::Avx2 as u32 | Feature::Avx512 as u32,
-            Feature::Avx512 => Feature::Avx512 as u32,
+            Feature::Avx2 => {
+                Feature::Avx2 as u32 | Feature::Avx512 as u32 | Feature::Avx512Vnni as u32
+            }
+            Feature::Avx512 => Feature::Avx512 as u32 | Feature::Avx512Vnni as u32,
+            Feature::Avx512Vnni => Feature::Avx512Vnni as u32,
         };
         Self { bits: self.bits & !gone }
     }
@@ -68,6 +77,16 @@ fn has_avx512() -> bool {
         && std::is_x86_feature_detected!("avx512bw")
         && std::is_x86_feature_detected!("avx512dq")
         && std::is_x86_feature_detected!("avx512vl")
+}
+
+#[cfg(all(target_arch = "x86_64", feature = "std"))]
+fn has_avx512_vnni() -> bool {
+    std::is_x86_feature_detected!("avx512vnni")
+}
+
+#[cfg(not(all(target_arch = "x86_64", feature = "std")))]
+fn has_avx512_vnni() -> bool {
+    cfg!(all(target_arch = "x86_64", target_feature = "avx512vnni"))
 }
 
 #[cfg(not(all(target_arch = "x86_64", feature = "std")))]

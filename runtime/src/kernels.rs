@@ -8,6 +8,8 @@ mod activation;
 mod arch;
 mod area;
 mod axis;
+#[cfg(target_arch = "x86_64")]
+mod blocking;
 pub mod contract;
 pub mod conv_f32;
 pub mod conv_s8;

@@ -17,7 +17,7 @@ mod geometry;
 mod pack;
 mod portable;
 #[cfg(target_arch = "x86_64")]
-mod x86;
+pub(super) mod x86;
 
 use super::contract::{Contract, Kernel, Operands};
 use crate::dims::Dims;

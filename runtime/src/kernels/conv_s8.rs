@@ -16,6 +16,8 @@
 mod geometry;
 mod pack;
 mod portable;
+#[cfg(target_arch = "x86_64")]
+mod x86;
 
 use super::contract::{Contract, Kernel, Operands};
 use super::requantize::Requantize;
@@ -122,7 +124,11 @@ impl Contract for ConvolutionS8 {
     type Value = u8;
     type Scratch = u8;
 
-    const LIST: &'static [Kernel<Self>] = &[portable::KERNEL];
+    const LIST: &'static [Kernel<Self>] = &[
+        #[cfg(target_arch = "x86_64")]
+        x86::VNNI,
+        portable::KERNEL,
+    ];
 
     const PORTABLE: &'static Kernel<Self> = &portable::KERNEL;
 }

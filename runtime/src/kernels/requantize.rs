@@ -1,6 +1,9 @@
 //! [`Requantize`]: how the sums of an s8 convolution become values of its output. `quant.rs` is the
 //! arithmetic.
 
+#[cfg(target_arch = "x86_64")]
+mod x86;
+
 use super::conv_f32::NR;
 use super::conv_s8::Tensors;
 use crate::quant::{clamp, to_s8};
@@ -10,7 +13,7 @@ use crate::step::{ConvS8, Element};
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Requantize<'a> {
     scale: &'a [f32],
-    /// As `scale`, for negative sums.
+    /// As `scale`, for negative sums; empty if they are the same.
     negative: &'a [f32],
     bounds: (f32, f32),
     /// Of an s8 output.
@@ -26,9 +29,8 @@ impl<'a> Requantize<'a> {
         vector: usize,
     ) -> Option<Self> {
         let Tensors { scale, negative, .. } = *tensors;
-        let negative = if negative.is_empty() { scale } else { negative };
         let zero_point = output.quantization().map(|quantization| quantization.zero_point);
-        let fits = scale.len() == vector && negative.len() == vector;
+        let fits = scale.len() == vector && (negative.is_empty() || negative.len() == vector);
         fits.then_some(Self { scale, negative, bounds: (conv.lo, conv.hi), zero_point })
     }
 
@@ -41,7 +43,10 @@ impl<'a> Requantize<'a> {
     /// as `y` has room for.
     pub(super) fn write(&self, sums: &[i32; NR], at: usize, y: &mut [u8]) -> Option<()> {
         let scale = self.scale.get(at..)?.first_chunk::<NR>()?;
-        let negative = self.negative.get(at..)?.first_chunk::<NR>()?;
+        let negative = match self.negative {
+            [] => scale,
+            negative => negative.get(at..)?.first_chunk::<NR>()?,
+        };
         let factors = scale.iter().zip(negative);
         let products = sums
             .iter()

@@ -5,6 +5,8 @@
 //! their arithmetic.
 #![allow(unsafe_code, reason = "SIMD loads and stores take raw pointers")]
 
+pub(crate) mod s8;
+
 use core::arch::x86_64::*;
 
 /// Floats of one 512-bit register, and of one row of a panel.

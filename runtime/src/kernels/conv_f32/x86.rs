@@ -9,18 +9,19 @@
 
 mod avx2;
 mod avx512;
-mod blocking;
 mod stage;
 
 use super::{Args, Geometry, NR};
 use crate::kernels::activation::x86::Finish;
 use crate::kernels::arch::x86_64::{Panels, Pixels, Taps};
-use blocking::{Menu, Tile, panels_per_block, tiles};
+use crate::kernels::blocking::{Menu, Tile, panels_per_block, tiles};
 use core::ops::Range;
 use stage::Staged;
 
 pub(super) use avx2::KERNEL as AVX2;
 pub(super) use avx512::KERNEL as AVX512;
+#[cfg(test)]
+pub(in crate::kernels) use avx512::MENU as AVX512_MENU;
 
 /// One block of panels at one output row: all that its tiles share.
 struct Row<'a> {

@@ -1,10 +1,14 @@
 //! [`Geometry`]: every number that a kernel derives from the shape of a convolution, and the lengths
 //! that the layout demands of weights and scratch.
+#![cfg_attr(
+    not(target_arch = "x86_64"),
+    allow(dead_code, reason = "some numbers only SIMD kernels ask for")
+)]
 
-use super::super::conv_f32::{Map, per_group};
 use super::{KR, NR, panels};
 use crate::dims::{Dims, Hw, Window};
 use crate::kernels::axis::{Axis, nonzero};
+use crate::kernels::conv_f32::{Map, per_group};
 use crate::step::{Border, LayoutS8};
 
 /// Bytes of one row of a panel: 16 output channels by 4 input channels.
@@ -116,6 +120,11 @@ impl Geometry {
         Some(geometry)
     }
 
+    /// Values in one input row.
+    pub(super) fn input_row(&self) -> usize {
+        self.input.w * self.input.c
+    }
+
     /// Values in one output row.
     pub(super) fn output_row(&self) -> usize {
         self.output.w * self.output.c
@@ -166,5 +175,11 @@ impl Geometry {
         let steps = rows.saturating_sub(1).saturating_mul(self.rows.stride.get());
         let staged = steps.saturating_add(self.rows.extent).saturating_mul(self.staged_row());
         staged.saturating_add(self.decoded_len(layout))
+    }
+
+    /// Most output rows whose input rows `scratch` bytes can hold.
+    pub(super) fn rows_in(&self, scratch: usize) -> usize {
+        let slots = scratch.checked_div(self.staged_row()).unwrap_or(0);
+        slots.checked_sub(self.rows.extent).map_or(0, |free| free / self.rows.stride + 1)
     }
 }

@@ -1,10 +1,10 @@
 //! AVX2 and FMA: tiles of up to 6 pixels x 16 channels, 12 sums of two registers a pixel.
 
 use super::super::{Args, ConvF32, Kernel};
-use super::blocking::{Menu, Tile};
 use super::{Row, conv_rows};
 use crate::cpu::Feature;
 use crate::kernels::arch::x86_64::{add_taps_avx2, load_panel_avx};
+use crate::kernels::blocking::{Menu, Tile};
 use core::arch::x86_64::*;
 use core::ops::Range;
 

@@ -1,10 +1,10 @@
 //! AVX-512: tiles of up to 14 pixels x 32, 9 x 48 or 14 x 16 channels.
 
 use super::super::{Args, ConvF32, Kernel};
-use super::blocking::{Menu, Tile};
 use super::{Row, conv_rows};
 use crate::cpu::Feature;
 use crate::kernels::arch::x86_64::{add_taps_avx512, load_avx512};
+use crate::kernels::blocking::{Menu, Tile};
 use core::arch::x86_64::*;
 use core::ops::Range;
 
@@ -12,7 +12,7 @@ pub(in super::super) const KERNEL: Kernel<ConvF32> =
     Kernel { name: "conv_f32_14x32_avx512", needs: Some(Feature::Avx512), run };
 
 /// At most 28 sums of 32 registers: the others hold weights and a pixel.
-pub(super) const MENU: &Menu = &[14, 14, 9];
+pub(in crate::kernels) const MENU: &Menu = &[14, 14, 9];
 
 #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,avx2,fma")]
 fn run(args: &Args<'_>, rows: Range<usize>, y: &mut [f32], scratch: &mut [f32]) {

@@ -2,18 +2,18 @@
 //! multiply-adds, tails included.
 
 /// Most pixels of a tile of 1, 2, .. panels: what the register file holds.
-pub(super) type Menu = [usize];
+pub(crate) type Menu = [usize];
 
 /// One tile: `pixels` neighbouring pixels from `column` on, by `panels` panels.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Tile {
-    pub(super) column: usize,
-    pub(super) pixels: usize,
-    pub(super) panels: usize,
+pub(crate) struct Tile {
+    pub(crate) column: usize,
+    pub(crate) pixels: usize,
+    pub(crate) panels: usize,
 }
 
 /// Cuts a row of `width` pixels into nearly equal tiles: 16 is 8 + 8 rather than 14 + 2.
-pub(super) fn tiles(width: usize, panels: usize, menu: &Menu) -> impl Iterator<Item = Tile> {
+pub(crate) fn tiles(width: usize, panels: usize, menu: &Menu) -> impl Iterator<Item = Tile> {
     let most = panels.checked_sub(1).and_then(|at| menu.get(at)).copied().unwrap_or(1).max(1);
     let mut column = 0;
     core::iter::from_fn(move || {
@@ -26,7 +26,7 @@ pub(super) fn tiles(width: usize, panels: usize, menu: &Menu) -> impl Iterator<I
 }
 
 /// How many panels a block has: the best for a group of `panels` whose rows have `width` pixels.
-pub(super) fn panels_per_block(width: usize, panels: usize, menu: &Menu) -> usize {
+pub(crate) fn panels_per_block(width: usize, panels: usize, menu: &Menu) -> usize {
     let cost = |block: usize| {
         let (whole, rest) = (panels / block.max(1), panels % block.max(1));
         whole * row_cost(width, block, menu) + row_cost(width, rest, menu)
@@ -51,8 +51,8 @@ fn tile_cost(tile: Tile) -> usize {
 
 #[cfg(test)]
 mod tests {
-    use super::super::avx512::MENU;
     use super::*;
+    use crate::kernels::conv_f32::x86::AVX512_MENU as MENU;
 
     #[test]
     fn tiles_cover_each_row_once_and_differ_by_at_most_one_pixel() {

@@ -1,0 +1,80 @@
+//! [`Requantize`] of tiles whose sums are still in registers.
+//!
+//! `max` and `min` return their second operand when one is no number or both are zeros: with the bound
+//! there they do what [`clamp`](crate::quant::clamp) does.
+
+use super::{NR, Requantize};
+use crate::kernels::arch::x86_64::load_avx512;
+use crate::kernels::arch::x86_64::s8::Results;
+use core::arch::x86_64::*;
+
+impl Requantize<'_> {
+    /// Stores the results of `MR` pixels by `NB` panels, of which `at` is the first of the factors;
+    /// `pitch` values from one pixel to the next, `width` channels. `None` where `y` is too short.
+    #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl")]
+    #[inline]
+    pub(in crate::kernels) fn store_avx512<const MR: usize, const NB: usize>(
+        &self,
+        sums: &[[__m512i; NB]; MR],
+        at: usize,
+        y: &mut [u8],
+        (pitch, width): (usize, usize),
+    ) -> Option<()> {
+        let (lo, hi) = (_mm512_set1_ps(self.bounds.0), _mm512_set1_ps(self.bounds.1));
+        let mut t = self.products_avx512(sums, at)?;
+        for m in 0..MR {
+            for n in 0..NB {
+                t[m][n] = _mm512_min_ps(_mm512_max_ps(t[m][n], lo), hi);
+            }
+        }
+        let Some(zero_point) = self.zero_point else {
+            Results::<MR, NB, 4>::new(y, pitch * 4, width)?.store_avx512(&t);
+            return Some(());
+        };
+        let zero_point = _mm512_set1_epi32(zero_point.into());
+        let mut q = *sums;
+        for m in 0..MR {
+            for n in 0..NB {
+                q[m][n] = _mm512_add_epi32(_mm512_cvtps_epi32(t[m][n]), zero_point);
+            }
+        }
+        Results::<MR, NB, 1>::new(y, pitch, width)?.store_avx512(&q);
+        Some(())
+    }
+
+    /// Sums times factors.
+    #[target_feature(enable = "avx512f")]
+    #[inline]
+    fn products_avx512<const MR: usize, const NB: usize>(
+        &self,
+        sums: &[[__m512i; NB]; MR],
+        at: usize,
+    ) -> Option<[[__m512; NB]; MR]> {
+        let scale = vectors::<NB>(self.scale, at)?;
+        let mut t = [[_mm512_setzero_ps(); NB]; MR];
+        for n in 0..NB {
+            let scale = load_avx512(&scale[n]);
+            for m in 0..MR {
+                t[m][n] = _mm512_mul_ps(_mm512_cvtepi32_ps(sums[m][n]), scale);
+            }
+        }
+        if !self.negative.is_empty() {
+            let negative = vectors::<NB>(self.negative, at)?;
+            for n in 0..NB {
+                let factor = load_avx512(&negative[n]);
+                for m in 0..MR {
+                    let below = _mm512_cmplt_epi32_mask(sums[m][n], _mm512_setzero_si512());
+                    let sum = _mm512_cvtepi32_ps(sums[m][n]);
+                    t[m][n] = _mm512_mask_mul_ps(t[m][n], below, sum, factor);
+                }
+            }
+        }
+        Some(t)
+    }
+}
+
+/// `NB` vectors of 16 factors from `at` on.
+#[inline]
+fn vectors<const NB: usize>(values: &[f32], at: usize) -> Option<&[[f32; NR]; NB]> {
+    values.get(at..)?.as_chunks().0.first_chunk()
+}
