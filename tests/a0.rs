@@ -38,7 +38,7 @@ fn picture() -> Vec<f32> {
 fn conv_kernels(cpu: Cpu) -> Vec<&'static str> {
     let kernels = Kernels::new(cpu);
     let convs = model().steps().filter(|step| step.op.name() == "conv");
-    let mut names: Vec<&str> = convs.map(|step| kernels.name(&step.op)).collect();
+    let mut names: Vec<&str> = convs.map(|step| kernels.name(&step)).collect();
     assert_eq!(names.len(), 22);
     names.dedup();
     names

@@ -24,16 +24,20 @@ pub mod linear_f32;
 pub mod matmul_f32;
 pub mod normalise_f32;
 pub mod pair_s8;
+mod pool;
 pub mod pool_f32;
+pub mod pool_s8;
 pub mod reduce_f32;
 mod requantize;
 pub mod resample_f32;
+pub mod resample_s8;
 mod rows;
+mod runs;
 pub mod table_s8;
 pub mod top_k_f32;
 
 use crate::cpu::Cpu;
-use crate::step::{Layout, LayoutS8, Op};
+use crate::step::{Element, Layout, LayoutS8, Op, Step};
 use contract::{Kernel, select};
 use conv_f32::ConvF32;
 use conv_s8::ConvolutionS8;
@@ -46,6 +50,7 @@ use full::Full;
 use linear_f32::LinearF32;
 use pair_s8::PairS8;
 use pool_f32::PoolF32;
+use pool_s8::PoolS8;
 use table_s8::TableS8;
 
 /// What stands for the kernel of an operation that this build has none for.
@@ -64,6 +69,7 @@ pub struct Kernels {
     pub(crate) elementwise_f32: &'static Kernel<ElementwiseF32>,
     pub(crate) quantize_f32: &'static Kernel<QuantizeF32>,
     pub(crate) dequantize_s8: &'static Kernel<DequantizeS8>,
+    pub(crate) pool_s8: &'static Kernel<PoolS8>,
     pub(crate) pair_s8: &'static Kernel<PairS8>,
     pub(crate) table_s8: &'static Kernel<TableS8>,
     #[cfg(feature = "full")]
@@ -87,6 +93,7 @@ impl Kernels {
             elementwise_f32: select(cpu),
             quantize_f32: select(cpu),
             dequantize_s8: select(cpu),
+            pool_s8: select(cpu),
             pair_s8: select(cpu),
             table_s8: select(cpu),
             #[cfg(feature = "full")]
@@ -104,14 +111,18 @@ impl Kernels {
         self.cpu
     }
 
-    /// Name of the kernel that executes `op`.
-    pub fn name(&self, op: &Op) -> &'static str {
-        match op {
+    /// Name of the kernel that executes `step`.
+    pub fn name(&self, step: &Step) -> &'static str {
+        let is_s8 = step.input.element != Element::F32;
+        match &step.op {
             Op::Conv(conv) => match conv.layout {
                 Layout::F32Nr16 => self.conv_f32.name,
                 Layout::F32Dw16 => self.depthwise_f32.name,
             },
             Op::Linear(_) => self.linear_f32.name,
+            Op::MaxPool(_) | Op::AveragePool { .. } | Op::GlobalAveragePool if is_s8 => {
+                self.pool_s8.name
+            }
             Op::MaxPool(_) | Op::AveragePool { .. } | Op::GlobalAveragePool => self.pool_f32.name,
             Op::Binary { .. }
             | Op::ScaleShift { .. }
@@ -120,7 +131,7 @@ impl Kernels {
             | Op::Softmax => self.elementwise_f32.name,
             Op::CopyInto { .. } | Op::Rearrange(_) | Op::Pad { .. } => copy::NAME,
             Op::Resample(_) | Op::Reduce(_) | Op::Normalise(_) | Op::MatMul(_) | Op::TopK(_) => {
-                self.beyond_plain(op).unwrap_or(NOT_COMPILED)
+                self.beyond_plain(step).unwrap_or(NOT_COMPILED)
             }
             Op::Quantize => self.quantize_f32.name,
             Op::Dequantize => self.dequantize_s8.name,
@@ -142,12 +153,12 @@ impl Kernels {
     }
 
     #[cfg(feature = "full")]
-    fn beyond_plain(&self, op: &Op) -> Option<&'static str> {
-        self.full.name(op)
+    fn beyond_plain(&self, step: &Step) -> Option<&'static str> {
+        self.full.name(step)
     }
 
     #[cfg(not(feature = "full"))]
-    fn beyond_plain(&self, _: &Op) -> Option<&'static str> {
+    fn beyond_plain(&self, _: &Step) -> Option<&'static str> {
         None
     }
 }
@@ -157,12 +168,12 @@ impl Kernels {
 /// Of a map, the last block of a pixel may hold channels of the next pixel: they end up in lanes
 /// that are not stored.
 #[inline(always)]
-fn load_block(values: &[f32], at: usize) -> [f32; conv_f32::NR] {
+fn load_block<T: Copy + Default>(values: &[T], at: usize) -> [T; conv_f32::NR] {
     let values = values.get(at..).unwrap_or(&[]);
     if let Some(full) = values.first_chunk() {
         return *full;
     }
-    let mut part = [0.0; conv_f32::NR];
+    let mut part = [T::default(); conv_f32::NR];
     part.iter_mut().zip(values).for_each(|(to, from)| *to = *from);
     part
 }

@@ -36,7 +36,10 @@ pub fn requantize(sum: i32, scale: f32, (lo, hi): (f32, f32), zero_point: i8) ->
 /// `round(clamp(t, lo, hi)) + zero_point`.
 #[inline(always)]
 pub fn to_s8(t: f32, (lo, hi): (f32, f32), zero_point: i8) -> i8 {
-    (round_half_even(clamp(t, lo, hi)) + f32::from(zero_point)) as i8
+    // The integer is in the low bits of the sum: no saturating conversion, which compilers do not vectorise.
+    let rounded = clamp(t, lo, hi) + MAGIC;
+    let integer = rounded.to_bits().wrapping_sub(MAGIC.to_bits()).cast_signed();
+    integer.wrapping_add(zero_point.into()) as i8
 }
 
 /// The bounds of s8 relative to a zero point.

@@ -86,7 +86,7 @@ impl<'a> Session<'a> {
 
     /// Name of the kernel that executes `step`.
     pub fn kernel_name(&self, step: &Step) -> &'static str {
-        self.kernels.name(&step.op)
+        self.kernels.name(step)
     }
 
     /// The values of an f32 input, NHWC, by index or name; `None` if there is no such input.
@@ -179,7 +179,7 @@ impl<'a> Session<'a> {
             // Never `None`: `prove_steps` has built the same job.
             let _ = self.execute(&step);
             let output = self.values(step.output).unwrap_or(Values::F32(&[]));
-            observer.end(index, &step, self.kernels.name(&step.op), output);
+            observer.end(index, &step, self.kernels.name(&step), output);
         }
         self.output(0).unwrap_or_default()
     }

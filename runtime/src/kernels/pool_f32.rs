@@ -7,80 +7,17 @@
 //!
 //! `x` and `y` are NHWC; a kernel computes a band of output rows.
 
-use super::axis::{Axis, nonzero};
-use super::contract::{self, Contract, Kernel, Loops, Operands};
+use super::contract::{self, Contract, Kernel, Loops};
 use super::conv_f32::NR;
-use super::load_block;
-use crate::dims::{Dims, Hw, Window};
+pub use super::pool::Pool;
+use super::pool::{self, Pooling, TapsInside};
 use core::ops::Range;
+
+/// One pooling with its input, bounds proved.
+pub type Args<'a> = pool::Args<'a, f32>;
 
 /// Bands start at multiples of this many output rows.
 pub const ROW_QUANTUM: usize = 1;
-
-/// What is made of the values under the window.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Pool {
-    /// The largest.
-    Max,
-    /// The mean.
-    Average {
-        /// Divide by all taps (true) or only by those inside the picture.
-        count_include_pad: bool,
-    },
-}
-
-/// One pooling with its input, bounds proved.
-#[derive(Clone, Copy, Debug)]
-pub struct Args<'a> {
-    pool: Pool,
-    rows: Axis,
-    columns: Axis,
-    input: (usize, usize),
-    output: (usize, usize),
-    channels: usize,
-    x: &'a [f32],
-}
-
-impl<'a> Args<'a> {
-    /// `None` when a dimension is zero, `output` does not follow from `input`, or `x` is not
-    /// exactly as long as [`Dims::elements`] says.
-    pub fn new(
-        pool: Pool,
-        window: &Window,
-        input: Dims,
-        output: Dims,
-        x: &'a [f32],
-    ) -> Option<Self> {
-        let Window { kernel, stride, dilation, pad } = window;
-        let fits = input.c == output.c
-            && window.output(input.h, input.w)? == (Hw { h: output.h, w: output.w })
-            && x.len() == input.elements()?;
-        fits.then_some(Self {
-            pool,
-            rows: Axis::new(kernel.h, stride.h, dilation.h, pad.top)?,
-            columns: Axis::new(kernel.w, stride.w, dilation.w, pad.left)?,
-            input: (nonzero(input.h)?, nonzero(input.w)?),
-            output: (nonzero(output.h)?, nonzero(output.w)?),
-            channels: nonzero(output.c)?,
-            x,
-        })
-    }
-
-    /// Number of values in one output row.
-    pub fn output_row(&self) -> usize {
-        self.output.1.saturating_mul(self.channels)
-    }
-}
-
-impl Operands for Args<'_> {
-    fn rows(&self) -> usize {
-        self.output.0
-    }
-
-    fn values(&self, rows: &Range<usize>) -> Option<usize> {
-        rows.len().checked_mul(self.output_row())
-    }
-}
 
 /// The contract.
 #[derive(Clone, Copy, Debug)]
@@ -105,68 +42,35 @@ impl Contract for PoolF32 {
 impl Loops for PoolF32 {
     #[inline(always)]
     fn compute(args: &Args<'_>, rows: Range<usize>, y: &mut [f32], _: &mut [f32]) {
-        compute_rows(args, rows, y);
+        args.compute(rows, y, args);
     }
 }
 
 /// 16 neighbouring channels.
 type Block = [f32; NR];
 
-#[inline(always)]
-fn compute_rows(args: &Args<'_>, rows: Range<usize>, y: &mut [f32]) {
-    let mut rest = y;
-    for row in rows {
-        let taps_y = args.rows.taps_inside(row, args.input.0);
-        for column in 0..args.output.1 {
-            let Some((pixel, after)) = rest.split_at_mut_checked(args.channels) else { return };
-            rest = after;
-            let taps_x = args.columns.taps_inside(column, args.input.1);
-            let taps = (taps_y.clone(), taps_x);
-            match args.pool {
-                Pool::Max => largest(args, (row, column), &taps, pixel),
-                Pool::Average { count_include_pad } => {
-                    for (block, channels) in pixel.chunks_mut(NR).enumerate() {
-                        let mean = mean(args, (row, column), &taps, block, count_include_pad);
-                        channels.iter_mut().zip(mean).for_each(|(to, from)| *to = from);
-                    }
-                }
-            }
+impl Pooling<f32> for Args<'_> {
+    #[inline(always)]
+    fn pixel(&self, at: (usize, usize), taps: TapsInside, pixel: &mut [f32]) {
+        let Pool::Average { count_include_pad } = self.pool else {
+            return self.largest(at, taps, f32::NEG_INFINITY, pixel);
+        };
+        let divisor = self.divisor(&taps, count_include_pad);
+        for (block, channels) in pixel.chunks_mut(NR).enumerate() {
+            let sum = sum(self, at, &taps, block);
+            channels.iter_mut().zip(sum).for_each(|(to, sum)| *to = sum / divisor);
         }
     }
 }
 
-/// All channels of one output pixel, tap by tap.
+/// Of 16 channels under the window.
 #[inline(always)]
-fn largest(
-    args: &Args<'_>,
-    at: (usize, usize),
-    taps: &(Range<usize>, Range<usize>),
-    pixel: &mut [f32],
-) {
-    pixel.fill(f32::NEG_INFINITY);
-    for ky in taps.0.clone() {
-        for kx in taps.1.clone() {
-            let x = args.x.get(place(args, at, (ky, kx))..).unwrap_or(&[]);
-            for (best, &x) in pixel.iter_mut().zip(x) {
-                *best = if x > *best { x } else { *best };
-            }
-        }
-    }
-}
-
-#[inline(always)]
-fn mean(
-    args: &Args<'_>,
-    at: (usize, usize),
-    taps: &(Range<usize>, Range<usize>),
-    block: usize,
-    count_include_pad: bool,
-) -> Block {
-    let mut sum = [0.0; NR];
-    for ky in taps.0.clone() {
+fn sum(args: &Args<'_>, at: (usize, usize), taps: &TapsInside, block: usize) -> Block {
+    let (places, mut sum) = (args.places(at, taps), [0.0; NR]);
+    for ky in 0..taps.0.len() {
         let mut row_sum = [0.0; NR];
-        for kx in taps.1.clone() {
-            let x = load(args, at, (ky, kx), block);
+        for kx in 0..taps.1.len() {
+            let x = args.load(places.of(ky, kx) + block * NR);
             for i in 0..NR {
                 row_sum[i] += x[i];
             }
@@ -175,22 +79,5 @@ fn mean(
             sum[i] += row_sum[i];
         }
     }
-    let inside = taps.0.len() * taps.1.len();
-    let count = if count_include_pad { args.rows.taps * args.columns.taps } else { inside };
-    let divisor = if count == 0 { 1.0 } else { count as f32 };
-    sum.map(|sum| sum / divisor)
-}
-
-/// 16 channels of the input pixel under a tap.
-#[inline(always)]
-fn load(args: &Args<'_>, at: (usize, usize), tap: (usize, usize), block: usize) -> Block {
-    load_block(args.x, place(args, at, tap) + block * NR)
-}
-
-/// Where the channels of the input pixel under a tap begin.
-#[inline(always)]
-fn place(args: &Args<'_>, at: (usize, usize), tap: (usize, usize)) -> usize {
-    let iy = args.rows.input(at.0, tap.0, args.input.0).unwrap_or(0);
-    let ix = args.columns.input(at.1, tap.1, args.input.1).unwrap_or(0);
-    (iy * args.input.1 + ix) * args.channels
+    sum
 }

@@ -6,105 +6,16 @@
 //! `x` and `y` are NHWC; a kernel computes a band of output rows, each from its own rows of the input,
 //! so that results do not depend on bands. Where a run has several rows, their sum is in scratch.
 
-use super::axis::nonzero;
-use super::contract::{self, Contract, Kernel, Loops, Operands};
-use crate::dims::Dims;
-use crate::step;
+use super::contract::{self, Contract, Kernel, Loops};
+use super::runs;
+pub use super::runs::{scratch_len, table_len};
 use core::ops::Range;
+
+/// One resampling with its operands, bounds proved.
+pub type Args<'a> = runs::Args<'a, f32, f32>;
 
 /// Bands start at multiples of this many output rows.
 pub const ROW_QUANTUM: usize = 1;
-
-/// Values of the table of one axis with `output` rows or columns: `output * (1 + count)`. `None` when
-/// there are none, or the product overflows.
-pub fn table_len(taps: &step::Taps, output: u32) -> Option<usize> {
-    nonzero(output)?.checked_mul(nonzero(taps.count)?.checked_add(1)?)
-}
-
-/// Floats of scratch: one input row, where a run has several. `None` when the product overflows.
-pub fn scratch_len(op: &step::Resample, input: Dims) -> Option<usize> {
-    if op.rows.count > 1 { input.row() } else { Some(0) }
-}
-
-/// One axis: the runs of an input of `len` rows or columns.
-#[derive(Clone, Copy, Debug)]
-struct Taps<'a> {
-    table: &'a [f32],
-    count: usize,
-    len: usize,
-}
-
-impl<'a> Taps<'a> {
-    fn new(taps: &step::Taps, table: &'a [f32], input: u32, output: u32) -> Option<Self> {
-        let (count, len) = (nonzero(taps.count)?, nonzero(input)?);
-        let fits = count <= len && table.len() == table_len(taps, output)?;
-        fits.then_some(Self { table, count, len })
-    }
-
-    /// The run of output row or column `at`, moved inside the input, and its weights.
-    #[inline(always)]
-    fn run(&self, at: usize) -> Option<(usize, &'a [f32])> {
-        let width = self.count.wrapping_add(1);
-        let entry = self.table.get(at.wrapping_mul(width)..)?.get(..width)?;
-        let (first, weights) = entry.split_first()?;
-        Some(((*first as usize).min(self.len.saturating_sub(self.count)), weights))
-    }
-}
-
-/// One resampling with its operands, bounds proved.
-#[derive(Clone, Copy, Debug)]
-pub struct Args<'a> {
-    rows: Taps<'a>,
-    columns: Taps<'a>,
-    output: (usize, usize),
-    channels: usize,
-    x: &'a [f32],
-    scratch: usize,
-}
-
-impl<'a> Args<'a> {
-    /// `tables` are those of rows and of columns.
-    ///
-    /// `None` when a dimension is zero, runs are longer than the input, or a slice is not as long as
-    /// [`Dims::elements`] and [`table_len`] say.
-    pub fn new(
-        op: &step::Resample,
-        input: Dims,
-        output: Dims,
-        x: &'a [f32],
-        tables: (&'a [f32], &'a [f32]),
-    ) -> Option<Self> {
-        let fits = input.c == output.c && x.len() == input.elements()?;
-        output.elements()?;
-        fits.then_some(Self {
-            rows: Taps::new(&op.rows, tables.0, input.h, output.h)?,
-            columns: Taps::new(&op.columns, tables.1, input.w, output.w)?,
-            output: (nonzero(output.h)?, nonzero(output.w)?),
-            channels: nonzero(output.c)?,
-            x,
-            scratch: scratch_len(op, input)?,
-        })
-    }
-
-    /// Number of values in one output row.
-    pub fn output_row(&self) -> usize {
-        self.output.1.saturating_mul(self.channels)
-    }
-}
-
-impl Operands for Args<'_> {
-    fn rows(&self) -> usize {
-        self.output.0
-    }
-
-    fn values(&self, rows: &Range<usize>) -> Option<usize> {
-        rows.len().checked_mul(self.output_row())
-    }
-
-    fn min_scratch(&self) -> usize {
-        self.scratch
-    }
-}
 
 /// The contract.
 #[derive(Clone, Copy, Debug)]
@@ -164,7 +75,7 @@ fn compute_row(args: &Args<'_>, row: usize, y: &mut [f32], scratch: &mut [f32]) 
 #[inline(always)]
 fn mix_columns(args: &Args<'_>, row: &[f32], y: &mut [f32]) -> Option<()> {
     let mut rest = y;
-    for column in 0..args.output.1 {
+    for column in 0..args.output_columns() {
         let (pixel, after) = rest.split_at_mut_checked(args.channels)?;
         rest = after;
         let (first, weights) = args.columns.run(column)?;

@@ -11,7 +11,7 @@ mod conv_s8;
 mod integers;
 
 use super::{ALIGN, Header};
-use crate::dims::{Dims, Window};
+use crate::dims::{Dims, Hw, Window};
 use crate::kernels::{conv_f32, depthwise_f32, linear_f32, matmul_f32, resample_f32, table_s8};
 use crate::span::Span;
 use crate::step::{
@@ -177,8 +177,15 @@ impl Bounds {
         match &step.op {
             Op::Conv(conv) => self.conv(conv, input, step.output.dims),
             Op::Linear(linear) => self.linear(linear, input, step.output.dims),
-            Op::MaxPool(window) | Op::AveragePool { window, .. } => slide(window, input, input.c),
-            Op::GlobalAveragePool => Ok(Dims::vector(input.c)),
+            Op::MaxPool(window) => slide(window, input, input.c),
+            Op::AveragePool { window, .. } => {
+                integers::check_mean(step.input.element, window.kernel)?;
+                slide(window, input, input.c)
+            }
+            Op::GlobalAveragePool => {
+                let picture = Hw { h: input.h, w: input.w };
+                integers::check_mean(step.input.element, picture).map(|()| Dims::vector(input.c))
+            }
             Op::Binary { other, activation, .. } => {
                 self.second(other, step)?;
                 self.activation(activation, channels(input.c)).map(|()| input)

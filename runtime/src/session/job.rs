@@ -233,6 +233,9 @@ impl<'a> Args<'a> {
     }
 
     fn pool(pool: Pool, window: &Window, step: &Step, maps: Maps<'a>) -> Option<Self> {
+        if step.input.element != Element::F32 {
+            return s8::Args::pool(pool, window, step, maps).map(Self::S8);
+        }
         let x = maps.read(step.input.span)?;
         pool_f32::Args::new(pool, window, step.input.dims, step.output.dims, x).map(Self::Pool)
     }

@@ -20,6 +20,7 @@ pub struct Taps {
     /// Rows or columns of a run, at least 1 and at most as many as the input has.
     pub count: u32,
     /// f32 in the weights section, `[output rows or columns][1 + count]`: the first of the run, a whole
-    /// number, then the weights. A run that would end outside the input is moved inside.
+    /// number, then the weights. A run that would end outside the input is moved inside. For s8 maps i32,
+    /// weights in units of `2^-11` that sum to `2^11`.
     pub table: Span,
 }

@@ -2,6 +2,7 @@
 //! inside 32 bits.
 
 use super::{Role, StepFault};
+use crate::dims::Hw;
 use crate::step::{Element, FunctionS8, Op, PairS8, Step};
 
 /// Whether the operation takes values of these types.
@@ -13,7 +14,12 @@ pub(super) fn check_elements(step: &Step) -> Result<(), StepFault> {
         Op::Dequantize => (!is_f32(input), is_f32(output)),
         Op::PairS8(_) | Op::TableS8(_) => (!is_f32(input), !is_f32(output)),
         Op::ConvS8(_) => (!is_f32(input), true),
-        Op::CopyInto { .. } | Op::Rearrange(_) | Op::Pad { .. } => (true, input == output),
+        Op::CopyInto { .. }
+        | Op::Rearrange(_)
+        | Op::Pad { .. }
+        | Op::MaxPool(_)
+        | Op::Resample(_) => (true, input == output),
+        Op::AveragePool { .. } | Op::GlobalAveragePool => (true, is_f32(input) == is_f32(output)),
         _ => (is_f32(input), is_f32(output)),
     };
     let role = match fits {
@@ -29,6 +35,16 @@ const MAGNITUDE: u64 = 128;
 
 /// Largest distance of an s8 value from a zero point.
 const DISTANCE: u64 = 255;
+
+/// Whether the sum over a window of 8-bit values stays inside 32 bits.
+pub(super) fn check_mean(element: Element, window: Hw) -> Result<(), StepFault> {
+    let taps = u64::from(window.h).saturating_mul(window.w.into());
+    let largest = taps.saturating_mul(DISTANCE);
+    match element == Element::F32 || largest <= i32::MAX.unsigned_abs().into() {
+        true => Ok(()),
+        false => Err(StepFault::Integers),
+    }
+}
 
 /// Whether the integers mean something, and no sum of theirs overflows.
 pub(super) fn check_pair(pair: &PairS8) -> Result<(), StepFault> {

@@ -1,9 +1,10 @@
 //! The steps that only 8-bit networks have, but for the convolutions.
 
 use super::{Maps, unless_in_place};
-use crate::kernels::{Kernels, convert, pair_s8, table_s8};
+use crate::dims::Window;
+use crate::kernels::{Kernels, convert, pair_s8, pool_f32::Pool, pool_s8, table_s8};
 use crate::model::Model;
-use crate::step::{Op, Source, Step};
+use crate::step::{Op, Operand, Source, Step};
 use core::ops::Range;
 
 /// Bands start at multiples of this many rows.
@@ -16,6 +17,7 @@ pub(super) enum Args<'a> {
     Dequantize(convert::Args<'a, i8>),
     Pair(pair_s8::Args<'a>),
     Table(table_s8::Args<'a>),
+    Pool(pool_s8::Args<'a>),
 }
 
 impl<'a> Args<'a> {
@@ -46,6 +48,14 @@ impl<'a> Args<'a> {
         }
     }
 
+    /// `None` where input or output are f32.
+    pub(super) fn pool(pool: Pool, window: &Window, step: &Step, maps: Maps<'a>) -> Option<Self> {
+        let dims_of = |operand: Operand| Some((operand.dims, operand.element.quantization()?));
+        let (input, output) = (dims_of(step.input)?, dims_of(step.output)?);
+        let x = maps.read(step.input.span)?;
+        pool_s8::Args::new(pool, window, input, output, x).map(Self::Pool)
+    }
+
     pub(super) fn run(
         &self,
         kernels: &Kernels,
@@ -59,6 +69,7 @@ impl<'a> Args<'a> {
             Self::Dequantize(args) => kernels.dequantize_s8.run_bytes(cpu, args, rows, y, scratch),
             Self::Pair(args) => kernels.pair_s8.run_bytes(cpu, args, rows, y, scratch),
             Self::Table(args) => kernels.table_s8.run_bytes(cpu, args, rows, y, scratch),
+            Self::Pool(args) => kernels.pool_s8.run_bytes(cpu, args, rows, y, scratch),
         }
     }
 
@@ -69,6 +80,7 @@ impl<'a> Args<'a> {
             Self::Dequantize(args) => args.output_row(),
             Self::Pair(args) => args.output_row(),
             Self::Table(args) => args.output_row(),
+            Self::Pool(args) => args.output_row(),
         }
     }
 }
