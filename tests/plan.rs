@@ -7,7 +7,7 @@ use unbraid_converter::plan::{Kind, Options, Plan, PlanError, plan};
 use unbraid_converter::write::strand;
 use unbraid_runtime::step;
 use unbraid_tests::graphs::{Builder, Layer, square};
-use unbraid_tests::repvgg::Variant;
+use unbraid_tests::quantized::repvgg_a0;
 use unbraid_tests::rng::Random;
 
 fn planned(graph: &Graph) -> Plan {
@@ -65,21 +65,6 @@ fn arena_of_a_chain_is_its_largest_pair_of_neighbours() {
         let pair = sizes.windows(2).map(|pair| pair[0] + pair[1]).max();
         assert_eq!(Some(place(&lifetimes).bytes), pair);
     }
-}
-
-/// RepVGG-A0 as fusion leaves it: 22 convolutions with ReLU, a global average, a dense layer.
-fn repvgg_a0(size: usize) -> Graph {
-    let (mut net, mut x) = Builder::new(3, 3, [size, size]);
-    for block in Variant::named("A0").expect("in the table").layers() {
-        x = net.conv_relu(
-            x,
-            Layer::of(block.layer.output, 3, block.layer.stride as u32, block.layer.groups),
-        );
-    }
-    x = net.node(Op::GlobalAveragePool, vec![x], &[1, 1280, 1, 1]);
-    x = net.node(Op::Reshape, vec![x], &[1, 1280]);
-    x = net.linear(x, 1000);
-    net.finish(&[x])
 }
 
 #[test]

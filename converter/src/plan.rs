@@ -25,6 +25,7 @@ mod parts;
 mod pointwise;
 mod reduce;
 mod resample;
+mod s8;
 mod spans;
 mod view;
 mod weights;
@@ -80,6 +81,10 @@ pub struct Options {
     pub tunable: bool,
     /// How many regions fusion has replaced; recorded in the file.
     pub fused_regions: u32,
+    /// Inputs of scale 1 and zero point -128 are bytes that the caller writes as they are, the pixels of
+    /// raw pictures: [`Session::write_pixels`](unbraid_runtime::Session::write_pixels). Otherwise f32
+    /// values, which the first step rounds.
+    pub pixels: bool,
 }
 
 /// An input or output of the network.

@@ -27,7 +27,7 @@ use crate::graph::{
 use crate::rearrange::Rearrange;
 use crate::resize::{Resize, Taps};
 use array::Broadcast;
-use function::{apply, combine};
+pub(crate) use function::{apply, combine};
 use std::collections::HashMap;
 
 /// Why a graph could not be interpreted.
@@ -513,23 +513,33 @@ impl Operand<'_> {
     }
 }
 
-/// Applies an activation; the channels of a PReLU are axis 1.
-fn activated(x: Array, activation: &Activation) -> Array {
-    let leaky = |x: f64, slope: f64| if x < 0.0 { slope * x } else { x };
+/// An activation of a value that belongs to a channel.
+pub(crate) fn activate(x: f64, activation: &Activation, channel: usize) -> f64 {
+    let leaky = |slope: f32| if x < 0.0 { f64::from(slope) * x } else { x };
     match activation {
         Activation::None => x,
-        Activation::Clamp { lo, hi } => {
-            let (lo, hi) = (f64::from(*lo), f64::from(*hi));
-            x.map(|v| v.max(lo).min(hi))
-        }
-        Activation::LeakyRelu { slope } => x.map(|v| leaky(v, f64::from(*slope))),
+        Activation::Clamp { lo, hi } => x.max(f64::from(*lo)).min(f64::from(*hi)),
+        Activation::LeakyRelu { slope } => leaky(*slope),
         Activation::PRelu { slope } => {
-            let slope = slope.as_f32().unwrap_or(&[]);
+            let slopes = slope.as_f32().unwrap_or(&[]);
+            leaky(slopes[channel % slopes.len()])
+        }
+    }
+}
+
+/// Applies an activation; the channels of a PReLU are axis 1.
+fn activated(x: Array, activation: &Activation) -> Array {
+    match activation {
+        Activation::None => x,
+        Activation::Clamp { .. } | Activation::LeakyRelu { .. } => {
+            x.map(|v| activate(v, activation, 0))
+        }
+        Activation::PRelu { .. } => {
             let inner: usize = x.shape.iter().skip(2).product();
             let mut x = x;
             for (k, plane) in x.values.chunks_exact_mut(inner.max(1)).enumerate() {
-                let slope = f64::from(slope[k % slope.len()]);
-                plane.iter_mut().for_each(|v| *v = leaky(*v, slope));
+                let channel = k % x.shape.get(1).copied().unwrap_or(1).max(1);
+                plane.iter_mut().for_each(|v| *v = activate(*v, activation, channel));
             }
             x
         }

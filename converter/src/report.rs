@@ -15,7 +15,6 @@ use crate::fuse::{Fused, Recognised, Refusal, Region};
 use crate::graph::{Graph, Op};
 use crate::plan::{Plan, facts};
 use crate::prune::Pruning;
-use crate::tensor::elements;
 use serde::Serialize;
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -30,9 +29,9 @@ pub struct GraphFacts {
     pub params: u64,
     /// Multiply-accumulates of convolutions and dense layers.
     pub macs: u64,
-    /// Bytes of f32 feature maps that one inference writes.
+    /// Bytes of feature maps that one inference writes.
     pub activation_bytes: u64,
-    /// Bytes of f32 feature maps that are needed at once, at the least.
+    /// Bytes of feature maps that are needed at once, at the least.
     pub peak_activation_bytes: u64,
     /// Every node, and what reads what.
     pub network: Network,
@@ -47,7 +46,7 @@ impl GraphFacts {
         }
         let is_view = |op: &Op| matches!(op, Op::Reshape);
         let written = graph.nodes.iter().filter(|node| !is_view(&node.op));
-        let bytes = written.map(|node| 4 * elements(graph.shape(node.output)).unwrap_or(0) as u64);
+        let bytes = written.map(|node| facts::value_bytes(graph, node.output));
         Self {
             convs: graph.nodes.iter().filter(|node| matches!(node.op, Op::Conv(_))).count(),
             nodes,

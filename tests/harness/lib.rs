@@ -19,6 +19,7 @@ pub mod network;
 pub mod onnx_file;
 pub mod operator_case;
 pub mod probe;
+pub mod quantized;
 pub mod repmlpnet;
 pub mod repvgg;
 pub mod resnet;

@@ -16,7 +16,7 @@ use unbraid_converter::graph::Graph;
 use unbraid_converter::import;
 use unbraid_converter::reference::{self, ReferenceError};
 use unbraid_runtime::dims::Dims;
-use unbraid_runtime::step::Step;
+use unbraid_runtime::step::{Element, Step};
 use unbraid_runtime::{Cpu, Model, Observer, Port, Session, Values};
 
 /// Random samples where no `--input` is given.
@@ -91,7 +91,11 @@ fn samples(args: &Args, model: &Model<'_>) -> Result<Vec<Vec<Vec<f32>>>, Failure
         let raw = |v: &mut f32| *v = (*v + 1.0) * 127.5;
         let mut samples: Vec<_> = (0..RANDOM).map(|seed| tensors::random(model, seed)).collect();
         if !args.mean.is_empty() {
-            samples.iter_mut().flatten().flatten().for_each(raw);
+            // What lies as integers is raw already.
+            let is_f32: Vec<bool> =
+                model.inputs().map(|port| port.operand.element == Element::F32).collect();
+            let inputs = samples.iter_mut().flat_map(|sample| sample.iter_mut().zip(&is_f32));
+            inputs.filter(|(_, f32s)| **f32s).flat_map(|(values, _)| values).for_each(raw);
         }
         return Ok(samples);
     }

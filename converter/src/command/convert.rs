@@ -76,7 +76,12 @@ impl Args {
     /// How to plan what was fused.
     pub(crate) fn plan(&self, fused: &Fused) -> plan::Options {
         let fused_regions = u32::try_from(fused.regions.len()).unwrap_or(u32::MAX);
-        plan::Options { target: self.network.target, tunable: self.tunable, fused_regions }
+        plan::Options {
+            target: self.network.target,
+            tunable: self.tunable,
+            fused_regions,
+            pixels: false,
+        }
     }
 
     /// What the outputs of the planned network mean, as `--head` says it.

@@ -10,7 +10,7 @@ use unbraid_runtime::dims::Dims;
 use unbraid_runtime::model::meta::Meta;
 use unbraid_runtime::model::section::SectionKind;
 use unbraid_runtime::model::{Model, Port, macs};
-use unbraid_runtime::step::{Op, Step};
+use unbraid_runtime::step::{Element, Op, Quantization, Step};
 
 /// What `unbraid inspect` takes.
 #[derive(Debug, clap::Args)]
@@ -38,6 +38,8 @@ struct Facts {
     convs: usize,
     params: u64,
     macs: u64,
+    /// Those of 8-bit integers.
+    macs_s8: u64,
     activations: u32,
     scratch_per_worker: u32,
     file_bytes: usize,
@@ -52,9 +54,10 @@ impl Facts {
         let meta = model.section(SectionKind::Meta).ok().flatten().and_then(Meta::decode);
         Self {
             steps: model.steps().count(),
-            convs: model.steps().filter(|step| matches!(step.op, Op::Conv(_))).count(),
+            convs: model.steps().filter(is_conv).count(),
             params: model.params(),
             macs: header.macs,
+            macs_s8: model.steps().filter(of_integers).filter_map(|step| macs(&step)).sum(),
             activations: header.arena_base,
             scratch_per_worker: header.scratch_per_worker,
             file_bytes,
@@ -69,6 +72,7 @@ impl Facts {
             "convs": self.convs,
             "params": self.params,
             "macs": self.macs,
+            "macs_s8": self.macs_s8,
             "arena_bytes": {
                 "activations": self.activations,
                 "scratch_per_worker": self.scratch_per_worker,
@@ -100,15 +104,26 @@ impl Facts {
         }
     }
 
+    fn integer_note(&self) -> String {
+        match self.macs_s8 {
+            0 => String::new(),
+            all if all == self.macs => ", all of them of 8-bit integers".to_owned(),
+            some => format!(", {} of them of 8-bit integers", thousands(some)),
+        }
+    }
+
     fn text(&self, model: &Model<'_>) -> String {
-        let mut steps = Table::new(["step", "op", "input", "output", "macs"]);
+        let mut steps = Table::new(["step", "op", "input", "output", "values", "macs"]);
         for (name, step) in named(model) {
             let size = |d: Dims| format!("{}x{}x{}", d.h, d.w, d.c);
             let (input, output) = (size(step.input.dims), size(step.output.dims));
-            let op = step.op.name().to_owned();
-            steps.row([name.to_owned(), op, input, output, thousands(macs(&step).unwrap_or(0))]);
+            let (op, values) = (step.op.name().to_owned(), values(step.output.element));
+            let macs = thousands(macs(&step).unwrap_or(0));
+            steps.row([name.to_owned(), op, input, output, values, macs]);
         }
-        let port = |port: Port<'_>| format!("{} {:?}", port.name, port.axes());
+        let port = |port: Port<'_>| {
+            format!("{} {:?} {}", port.name, port.axes(), values(port.operand.element))
+        };
         let ports = |list: Vec<String>| list.join(", ");
         format!(
             "{steps}\n\
@@ -117,7 +132,7 @@ impl Facts {
              steps          {}, {} of them convolutions\n\
              fused regions  {}\n\
              parameters     {}\n\
-             MACs           {}\n\
+             MACs           {}{}\n\
              arena          {} bytes of feature maps + {} bytes of scratch a worker\n\
              file           {} bytes{}\n\
              {}",
@@ -128,6 +143,7 @@ impl Facts {
             self.fused_regions,
             thousands(self.params),
             thousands(self.macs),
+            self.integer_note(),
             thousands(self.activations.into()),
             thousands(self.scratch_per_worker.into()),
             thousands(self.file_bytes as u64),
@@ -143,7 +159,39 @@ fn named<'m>(model: &Model<'m>) -> impl Iterator<Item = (&'m str, Step)> + use<'
 }
 
 fn port_json(port: &Port<'_>) -> Value {
-    json!({ "name": port.name, "shape": port.axes() })
+    json!({
+        "name": port.name,
+        "shape": port.axes(),
+        "element": element_json(port.operand.element),
+    })
+}
+
+fn is_conv(step: &Step) -> bool {
+    matches!(step.op, Op::Conv(_) | Op::ConvS8(_))
+}
+
+/// Whether the products of a step are those of integers.
+fn of_integers(step: &Step) -> bool {
+    matches!(step.op, Op::ConvS8(_))
+}
+
+/// What the values of a map are: of integers the scale and the zero point too.
+fn values(element: Element) -> String {
+    match element {
+        Element::F32 => "f32".to_owned(),
+        Element::S8(Quantization { scale, zero_point }) => {
+            format!("s8 ({zero_point:+}) {scale:.4e}")
+        }
+    }
+}
+
+fn element_json(element: Element) -> Value {
+    match element {
+        Element::F32 => json!({ "type": "f32" }),
+        Element::S8(Quantization { scale, zero_point }) => {
+            json!({ "type": "s8", "scale": scale, "zero_point": zero_point })
+        }
+    }
 }
 
 fn step_json(name: &str, step: &Step) -> Value {
@@ -153,6 +201,7 @@ fn step_json(name: &str, step: &Step) -> Value {
         "op": step.op.name(),
         "input": size(step.input.dims),
         "output": size(step.output.dims),
+        "element": element_json(step.output.element),
         "macs": macs(step).unwrap_or(0),
     })
 }

@@ -7,7 +7,7 @@ use unbraid_converter::data::items_of;
 use unbraid_converter::picture::{self, Resize};
 use unbraid_converter::{npy, write};
 use unbraid_runtime::dims::Dims;
-use unbraid_runtime::quant::quantize;
+use unbraid_runtime::quant::{dequantize, quantize};
 use unbraid_runtime::step::Element;
 use unbraid_runtime::{Model, Port, Session, Values};
 
@@ -163,7 +163,8 @@ fn transposed(matrix: &[f32], columns: usize) -> Vec<f32> {
     (0..columns).flat_map(column).collect()
 }
 
-/// Values for every input of `model`, between -1 and 1: the same for the same `seed`.
+/// Values for every input of `model`, the same for the same `seed`: between -1 and 1, or where the input
+/// lies as integers whatever those stand for.
 pub(crate) fn random(model: &Model<'_>, seed: u64) -> Vec<Vec<f32>> {
     let mut state = seed;
     let mut next = || {
@@ -173,8 +174,12 @@ pub(crate) fn random(model: &Model<'_>, seed: u64) -> Vec<Vec<f32>> {
         z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
         ((z ^ (z >> 31)) >> 40) as f32 / (1 << 23) as f32 - 1.0
     };
-    let values = |port: Port<'_>| port.operand.dims.elements().unwrap_or(0);
-    model.inputs().map(|port| (0..values(port)).map(|_| next()).collect()).collect()
+    let values = |port: Port<'_>| {
+        let grid = port.operand.element.quantization();
+        let value = |v: f32| grid.map_or(v, |grid| dequantize((v * 128.0).floor() as i8, grid));
+        (0..port.operand.dims.elements().unwrap_or(0)).map(|_| value(next())).collect()
+    };
+    model.inputs().map(values).collect()
 }
 
 /// Copies `inputs` (NHWC, one each, of the right length) to where `session` reads them; an s8 input

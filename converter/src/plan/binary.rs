@@ -3,11 +3,12 @@
 use super::error::Kind;
 use super::lower::{Draft, Lowering, Place};
 use super::order::{Order, dims, picture_dims};
+use super::s8::Pairing;
 use super::view::aligned;
 use crate::graph::{Activation, Node, ValueId};
 use crate::tensor::elements;
 use unbraid_runtime::dims::Dims;
-use unbraid_runtime::step::{self, Binary, Operand, Source};
+use unbraid_runtime::step::{self, Binary, Element, Operand, Source};
 
 /// How two operands meet: the first under dims of its own, the second under dims of which some are
 /// 1, and the order that it must have for that.
@@ -26,7 +27,12 @@ impl Lowering<'_> {
         activation: &Activation,
     ) -> Result<(), Kind> {
         let operands = (Self::operand(node, 0)?, Self::operand(node, 1)?);
-        let (first, second, swapped) = self.roles(node, operands)?;
+        let roles = self.roles(node, operands)?;
+        if self.with_constant_s8(node, function, roles, activation)? {
+            return Ok(());
+        }
+        let (first, second, swapped) = roles;
+        let pairing = self.pairing(node, function, roles, activation);
         let shape = self.graph.shape(node.output);
         let per_channel = matches!(activation, Activation::PRelu { .. });
         let full = elements(self.graph.shape(first)) == elements(shape);
@@ -43,19 +49,26 @@ impl Lowering<'_> {
         } else {
             order
         };
-        let input = if full {
-            self.ordered(first, &order)?.buffer
-        } else {
-            self.repeated(first, shape, &order)?.buffer
-        };
+        let mut input =
+            if full { self.ordered(first, &order)? } else { self.repeated(first, shape, &order)? };
+        if pairing.is_none() {
+            input = self.real(first, input)?;
+        }
         let second_shape = aligned(self.graph.shape(second), shape.len());
         let meeting = meeting(&order, shape, &second_shape, per_channel)?;
-        let activation = self.channel_activation(activation, meeting.input.c)?;
-        let (source, other) = self.second(second, &meeting, &order, shape)?;
-        let output = self.store(node.output, order)?.buffer;
-        let [input, output] = [input, output].map(|buffer| Place { buffer, dims: meeting.input });
+        let (source, other) = self.second(second, &meeting, &order, (shape, pairing))?;
+        let op = match pairing.and_then(|pairing| pairing.step(source)) {
+            Some(pair) => step::Op::PairS8(pair),
+            None => {
+                let activation = self.channel_activation(activation, meeting.input.c)?;
+                step::Op::Binary { function, other: source, swapped, activation }
+            }
+        };
+        let element = pairing.map_or(Element::F32, |pairing| pairing.output());
+        let output = self.store_in(node.output, order, element)?.buffer;
+        let [input, output] =
+            [input.buffer, output].map(|buffer| Place { buffer, dims: meeting.input });
         let name = self.name(node, output.dims);
-        let op = step::Op::Binary { function, other: source, swapped, activation };
         self.push_draft(Draft { name, op, input, other, output });
         Ok(())
     }
@@ -91,7 +104,7 @@ impl Lowering<'_> {
         id: ValueId,
         meeting: &Meeting,
         order: &Order,
-        shape: &[usize],
+        (shape, pairing): (&[usize], Option<Pairing>),
     ) -> Result<(Source, Option<Place>), Kind> {
         let dims = meeting.other;
         if let Some(constant) = &self.graph.get(id).constant {
@@ -103,14 +116,21 @@ impl Lowering<'_> {
             for number in 0..data.len() {
                 data[meeting.order.place(number)] = values[repeat(number)];
             }
-            return Ok((Source::Weights { span: self.weights.add(&data)?, dims }, None));
+            let span = match pairing {
+                Some(pairing) => self.weights.add_s8(&pairing.integers(&data))?,
+                None => self.weights.add(&data)?,
+            };
+            return Ok((Source::Weights { span, dims }, None));
         }
-        let buffer = if dims.elements() == elements(self.graph.shape(id)) {
-            self.ordered(id, &meeting.order)?.buffer
+        let mut place = if dims.elements() == elements(self.graph.shape(id)) {
+            self.ordered(id, &meeting.order)?
         } else {
-            self.repeated(id, shape, order)?.buffer
+            self.repeated(id, shape, order)?
         };
-        Ok((Source::Arena(Operand::default()), Some(Place { buffer, dims })))
+        if pairing.is_none() {
+            place = self.real(id, place)?;
+        }
+        Ok((Source::Arena(Operand::default()), Some(Place { dims, ..place })))
     }
 }
 

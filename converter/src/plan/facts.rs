@@ -107,13 +107,19 @@ fn count(graph: &Graph, id: ValueId) -> u64 {
     graph.get(id).constant.as_ref().map_or(0, |tensor| tensor.len() as u64)
 }
 
-/// The most bytes of f32 feature maps that any node needs at once: operands, result, and what
-/// later nodes still read. Reshapes are views.
+/// Bytes of a value: one for each integer if it is quantized, otherwise those of f32.
+pub fn value_bytes(graph: &Graph, id: ValueId) -> u64 {
+    let size = if graph.get(id).quantization.is_some() { 1 } else { size_of::<f32>() };
+    elements(graph.shape(id)).unwrap_or(0) as u64 * size as u64
+}
+
+/// The most bytes of feature maps that any node needs at once: operands, result, and what later nodes
+/// still read. Reshapes are views.
 pub fn peak_activation_bytes(graph: &Graph) -> u64 {
     let views = views(graph);
     let mut lifetimes: Vec<Option<Lifetime>> = vec![None; graph.values.len()];
     let mut touch = |id: ValueId, step: usize| {
-        let bytes = elements(graph.shape(id)).unwrap_or(0) as u64 * 4;
+        let bytes = value_bytes(graph, id);
         let fresh = Lifetime { bytes, first: step, last: step };
         lifetimes[views[id.index()].index()].get_or_insert(fresh).last = step;
     };

@@ -6,11 +6,11 @@
 use super::error::{Kind, PlanError, Problem, port};
 use super::order::{Order, picture_dims};
 use super::parts::Part;
+use super::s8::{Grid, PIXELS};
 use super::view::view;
 use super::weights::Weights;
 use super::{Options, Target};
 use crate::graph::{Activation, Graph, Node, Op, Pad, ValueId};
-use crate::resize::Taps;
 use crate::tensor::Tensor;
 use std::collections::HashMap;
 use unbraid_runtime::dims::Dims;
@@ -119,6 +119,10 @@ pub(super) struct Lowering<'g> {
     absorbed: HashMap<ValueId, (ValueId, Pad)>,
     /// Buffers that hold a view of all values of another one.
     pub(super) views: HashMap<(Buffer, View), Buffer>,
+    /// Buffers that hold the values of another one as another element.
+    pub(super) conversions: HashMap<(Buffer, Grid), Buffer>,
+    /// Whether raw pixels enter as the integers that they are.
+    pixels: bool,
     buffers: Vec<Memory>,
     drafts: Vec<Draft>,
     plain: Option<Vec<f32>>,
@@ -134,6 +138,8 @@ impl<'g> Lowering<'g> {
             stored: vec![None; graph.values.len()],
             absorbed: super::pad::absorbed(graph),
             views: HashMap::new(),
+            conversions: HashMap::new(),
+            pixels: options.pixels,
             buffers: Vec::new(),
             drafts: Vec::new(),
             plain: options.tunable.then(Vec::new),
@@ -145,8 +151,7 @@ impl<'g> Lowering<'g> {
         let graph = self.graph;
         let mut places = Vec::with_capacity(graph.inputs.len());
         for &id in &graph.inputs {
-            let order = Order::of_port(graph.shape(id));
-            match self.store(id, order).and_then(|stored| self.place(id, &stored)) {
+            match self.input(id) {
                 Ok(place) => places.push(place),
                 Err(kind) => self.problems.push(port(graph, id, "input", kind)),
             }
@@ -154,11 +159,25 @@ impl<'g> Lowering<'g> {
         places
     }
 
+    /// A port: f32, which a step rounds if the value is quantized, or the integers themselves where
+    /// they are the pixels of a raw picture.
+    fn input(&mut self, id: ValueId) -> Result<Place, Kind> {
+        let order = Order::of_port(self.graph.shape(id));
+        let element = match self.wanted(id) {
+            pixels if self.pixels && pixels == Element::S8(PIXELS) => pixels,
+            _ => Element::F32,
+        };
+        let stored = self.store_in(id, order, element)?;
+        self.settle(id)?;
+        self.place(id, &stored)
+    }
+
     fn outputs(&mut self) -> Vec<Place> {
         let graph = self.graph;
         let mut places = Vec::with_capacity(graph.outputs.len());
         for &id in &graph.outputs {
-            match self.ordered(id, &Order::of_port(graph.shape(id))) {
+            let order = Order::of_port(graph.shape(id));
+            match self.ordered(id, &order).and_then(|place| self.real(id, place)) {
                 Ok(place) => places.push(place),
                 Err(kind) => self.problems.push(port(graph, id, "output", kind)),
             }
@@ -167,7 +186,8 @@ impl<'g> Lowering<'g> {
     }
 
     fn node(&mut self, node: &'g Node) {
-        let Err(kind) = self.lower(node) else { return };
+        let lowered = self.lower(node).and_then(|()| self.settle(node.output));
+        let Err(kind) = lowered else { return };
         self.problems.push(Problem::of(node, kind));
         // What follows a bad node is still looked at, so that all problems are listed at once.
         if self.stored[node.output.index()].is_none() {
@@ -180,7 +200,7 @@ impl<'g> Lowering<'g> {
             Op::Conv(conv) => self.conv(node, conv),
             Op::BatchNorm { eps } => self.batch_norm(node, *eps),
             Op::Activation(activation) => self.activation(node, activation),
-            Op::Unary(function) => self.elementwise(node, step::Op::Apply(*function)),
+            Op::Unary(function) => self.unary(node, *function),
             Op::Softmax { axis } => self.softmax(node, *axis),
             Op::Add { activation } => self.binary(node, Binary::Add, activation),
             Op::Sub => self.binary(node, Binary::Sub, &Activation::None),
@@ -202,7 +222,7 @@ impl<'g> Lowering<'g> {
             Op::Slice { starts, steps } => self.slice(node, starts, steps),
             Op::Pad { pad, mode } => self.pad(node, *pad, *mode),
             Op::Resize(resize) => self.resize(node, resize),
-            Op::Gather { axis, indices } => self.resample(node, &[(*axis, Taps::picking(indices))]),
+            Op::Gather { axis, indices } => self.gather(node, *axis, indices),
             Op::TopK { axis, largest, last, .. } => self.top_k(node, *axis, (*largest, *last)),
             Op::Reduce { function, axes } => self.reduce(node, *function, axes),
             Op::Normalise { axes, centred, eps } => self.normalise(node, axes, *centred, *eps),
@@ -232,7 +252,7 @@ impl<'g> Lowering<'g> {
         self.graph.constant_f32(id).ok_or_else(|| Kind::NotConstant { input: input() })
     }
 
-    /// Where an operand lies; steps that write it go first if it is a constant.
+    /// Where an operand lies, as whatever element; steps that write it go first if it is a constant.
     pub(super) fn stored(&mut self, id: ValueId) -> Result<Stored, Kind> {
         if self.stored[id.index()].is_none() {
             self.write_constant(id)?;
@@ -256,6 +276,7 @@ impl<'g> Lowering<'g> {
         let repeated = self.buffer_for(&value.shape, Element::F32)?;
         let zeros = self.buffer_like(repeated);
         let from = self.whole(port.buffer);
+        let from = self.real(self.graph.inputs[0], from)?;
         let stored = self.store(id, Order::row_major(&value.shape))?;
         let [repeated, zeros, to] = [repeated, zeros, stored.buffer].map(|b| self.whole(b));
         let clamp = step::Activation::Clamp { lo: 0.0, hi: 0.0 };
@@ -269,9 +290,19 @@ impl<'g> Lowering<'g> {
         Ok(())
     }
 
-    /// Gives a value a buffer of its own.
+    /// Gives a value a buffer of its own, of f32.
     pub(super) fn store(&mut self, id: ValueId, order: Order) -> Result<Stored, Kind> {
-        let buffer = self.buffer_for(self.graph.shape(id), Element::F32)?;
+        self.store_in(id, order, Element::F32)
+    }
+
+    /// Gives a value a buffer of its own.
+    pub(super) fn store_in(
+        &mut self,
+        id: ValueId,
+        order: Order,
+        element: Element,
+    ) -> Result<Stored, Kind> {
+        let buffer = self.buffer_for(self.graph.shape(id), element)?;
         let stored = Stored { buffer, order };
         self.stored[id.index()] = Some(stored.clone());
         Ok(stored)
@@ -297,6 +328,11 @@ impl<'g> Lowering<'g> {
         self.buffers.len() - 1
     }
 
+    /// What an operand lies as; a constant that no step has written yet is f32.
+    pub(super) fn kept(&self, id: ValueId) -> Element {
+        self.stored[id.index()].as_ref().map_or(Element::F32, |stored| self.element(stored.buffer))
+    }
+
     /// What the values of a buffer are.
     pub(super) fn element(&self, buffer: Buffer) -> Element {
         self.buffers[buffer].element
@@ -313,24 +349,30 @@ impl<'g> Lowering<'g> {
         Ok(Place { buffer: stored.buffer, dims: stored.order.dims(self.graph.shape(id))? })
     }
 
-    /// A computed operand in a certain order; a step that copies goes first when it has another.
+    /// A computed operand in a certain order, as the element that it lies as; a step that copies goes
+    /// first when it has another order.
     pub(super) fn ordered(&mut self, id: ValueId, order: &Order) -> Result<Place, Kind> {
         let buffer = self.reordered(id, order)?;
         self.place(id, &Stored { buffer, order: order.clone() })
     }
 
-    /// A computed operand whose axis 1 counts channels, as NHWC.
+    /// A computed operand whose axis 1 counts channels, as NHWC, as the element that it lies as.
     pub(super) fn picture(&mut self, id: ValueId) -> Result<Place, Kind> {
         let shape = self.graph.shape(id);
         picture_dims(shape)?;
         self.ordered(id, &Order::of_picture(shape))
     }
 
-    /// A buffer of its own for a result whose axis 1 counts channels, as NHWC.
+    /// A buffer of its own for a result whose axis 1 counts channels, as NHWC f32.
     pub(super) fn new_picture(&mut self, id: ValueId) -> Result<Place, Kind> {
+        self.new_picture_in(id, Element::F32)
+    }
+
+    /// A buffer of its own for a result whose axis 1 counts channels, as NHWC.
+    pub(super) fn new_picture_in(&mut self, id: ValueId, element: Element) -> Result<Place, Kind> {
         let shape = self.graph.shape(id);
         picture_dims(shape)?;
-        let stored = self.store(id, Order::of_picture(shape))?;
+        let stored = self.store_in(id, Order::of_picture(shape), element)?;
         self.place(id, &stored)
     }
 
@@ -345,11 +387,16 @@ impl<'g> Lowering<'g> {
         self.drafts.push(Draft { name, op, input, other: None, output });
     }
 
-    /// What to call the step that completes the node's output, seen under `dims`: by the value's
-    /// name only if reading `dims` channel by channel gives ONNX's order.
+    /// What to call the step that completes the node's output, seen under `dims`.
     pub(super) fn name(&self, node: &Node, dims: Dims) -> String {
-        let name = self.value_name(node.output);
-        let stored = self.stored[node.output.index()].as_ref();
+        self.name_of(node.output, dims)
+    }
+
+    /// What to call the step that completes a value, seen under `dims`: by the value's name only if
+    /// reading `dims` channel by channel gives ONNX's order.
+    fn name_of(&self, id: ValueId, dims: Dims) -> String {
+        let name = self.value_name(id);
+        let stored = self.stored[id.index()].as_ref();
         match stored {
             Some(stored) if stored.order.is_planar(dims) => name,
             _ => format!("{name} (as stored)"),
@@ -359,6 +406,24 @@ impl<'g> Lowering<'g> {
     /// ONNX's name of a value.
     pub(super) fn value_name(&self, id: ValueId) -> String {
         self.graph.get(id).name.clone()
+    }
+
+    /// The value of an input or a node, rounded to the grid that the graph wants, if it is not yet.
+    fn settle(&mut self, id: ValueId) -> Result<(), Kind> {
+        let (element, stored) = (self.wanted(id), self.stored[id.index()].clone());
+        let Some(Stored { buffer, order }) = stored else { return Ok(()) };
+        // What no quantization asks to be rounded may well lie as integers: they stand for its values.
+        if element == Element::F32 || element == self.element(buffer) {
+            return Ok(());
+        }
+        let place = self.place(id, &Stored { buffer, order: order.clone() })?;
+        let name = self.name_of(id, place.dims);
+        if let Some(last) = self.drafts.last_mut().filter(|last| last.name == name) {
+            last.name = format!("{name} (not rounded)");
+        }
+        let buffer = self.converted(name, place, element)?.buffer;
+        self.store_as(id, Stored { buffer, order });
+        Ok(())
     }
 
     /// Appends any step.

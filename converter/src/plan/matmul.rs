@@ -21,9 +21,10 @@ impl Lowering<'_> {
         let whole = [matrices, m, k];
         let order = Order::row_major(&whole);
         let input = match shapes[0] == whole {
-            true => self.ordered(left, &order)?.buffer,
-            false => self.repeated(left, &whole, &order)?.buffer,
+            true => self.ordered(left, &order)?,
+            false => self.repeated(left, &whole, &order)?,
         };
+        let input = self.real(left, input)?.buffer;
         let (buffer, transposed) = self.second_factor(right)?;
         let (h, w) = if transposed { (n, k) } else { (k, n) };
         let factor = dims(count, h, w)?;
@@ -60,6 +61,7 @@ impl Lowering<'_> {
             stored == columns || depth.is_some_and(|digit| digit.stride == 1)
         };
         let order = if by_columns { columns } else { rows };
-        Ok((Some(self.ordered(id, &order)?.buffer), by_columns))
+        let place = self.ordered(id, &order)?;
+        Ok((Some(self.real(id, place)?.buffer), by_columns))
     }
 }

@@ -2,12 +2,12 @@
 
 use super::error::Kind;
 use super::lower::Lowering;
-use crate::graph::{Graph, Node, Op, Pad, PadMode, ValueId};
+use crate::graph::{Graph, Node, Op, Pad, PadMode, Quantization, ValueId};
 use std::collections::HashMap;
-use unbraid_runtime::step;
+use unbraid_runtime::step::{self, Element};
 
-/// For each value padded with zeros that one windowed operation alone reads: the value without its
-/// padding, and the padding, which the window takes over.
+/// For each value padded with zeros that one windowed operation alone reads, and that is not rounded again:
+/// the value without its padding, and the padding, which the window takes over.
 pub(super) fn absorbed(graph: &Graph) -> HashMap<ValueId, (ValueId, Pad)> {
     let consumers = graph.consumers();
     let mut absorbed = HashMap::new();
@@ -19,7 +19,9 @@ pub(super) fn absorbed(graph: &Graph) -> HashMap<ValueId, (ValueId, Pad)> {
         };
         let &[reader] = &consumers[node.output.index()][..] else { continue };
         let as_picture = graph.nodes[reader].inputs.first() == Some(&node.output);
-        let takes = takes_zeros(&graph.nodes[reader].op) && as_picture;
+        let (own, padded) = (graph.get(source), graph.get(node.output));
+        let same = padded.quantization.is_none() || padded.quantization == own.quantization;
+        let takes = takes_zeros(&graph.nodes[reader].op) && as_picture && same;
         if takes && !graph.outputs.contains(&node.output) {
             absorbed.insert(node.output, (source, *pad));
         }
@@ -70,7 +72,19 @@ impl Lowering<'_> {
         }
         let id = Self::operand(node, 0)?;
         let pictures = self.graph.shape(id).first().copied().unwrap_or(1);
-        let places = (self.picture(id)?, self.new_picture(node.output)?);
-        self.push_each(node, step::Op::Pad { pad, mode }, places, pictures)
+        let mut input = self.picture(id)?;
+        if !self.holds(node, self.element(input.buffer), mode) {
+            input = self.real(id, input)?;
+        }
+        let output = self.new_picture_in(node.output, self.element(input.buffer))?;
+        self.push_each(node, step::Op::Pad { pad, mode }, (input, output), pictures)
+    }
+
+    /// Whether what surrounds a value of this element can be of it too.
+    fn holds(&self, node: &Node, element: Element, mode: PadMode) -> bool {
+        let (Element::S8(own), PadMode::Constant(outside)) = (element, mode) else { return true };
+        let grid = Quantization::of_activation(own.scale, own.zero_point);
+        let outside = f64::from(outside);
+        grid.rounded(outside) == outside || self.wanted(node.output) == element
     }
 }

@@ -1,18 +1,29 @@
-//! Lowering of what each value, or each channel, goes through alone.
+//! Lowering of what each value, or each channel, goes through alone. Of integers, functions are tables and
+//! what differs from channel to channel is a convolution (`s8`).
 
 use super::error::Kind;
 use super::lower::{Lowering, Place};
 use super::order::{Order, dims};
-use crate::graph::{Activation, Node};
+use super::s8::Channels;
+use crate::graph::{Activation, Function, Node};
+use crate::reference;
 use crate::tensor::elements;
 use unbraid_runtime::step;
 
 impl Lowering<'_> {
+    pub(super) fn unary(&mut self, node: &Node, function: Function) -> Result<(), Kind> {
+        if self.table(node, Self::operand(node, 0)?, |x| reference::apply(function, x))? {
+            return Ok(());
+        }
+        self.elementwise(node, step::Op::Apply(function))
+    }
+
     /// `op` on every element, wherever it lies.
-    pub(super) fn elementwise(&mut self, node: &Node, op: step::Op) -> Result<(), Kind> {
+    fn elementwise(&mut self, node: &Node, op: step::Op) -> Result<(), Kind> {
         let id = Self::operand(node, 0)?;
         let stored = self.stored(id)?;
         let input = self.place(id, &stored)?;
+        let input = self.real(id, input)?;
         let output = self.store(node.output, stored.order)?;
         let output = Place { buffer: output.buffer, dims: input.dims };
         self.push(node, op, input, output);
@@ -20,16 +31,25 @@ impl Lowering<'_> {
     }
 
     pub(super) fn activation(&mut self, node: &Node, activation: &Activation) -> Result<(), Kind> {
+        let id = Self::operand(node, 0)?;
         match activation {
             Activation::None => self.alias(node),
-            Activation::PRelu { .. } => {
-                let input = self.picture(Self::operand(node, 0)?)?;
+            Activation::PRelu { slope } => {
+                let (factors, shifts) = (vec![1.0; slope.len()], vec![0.0; slope.len()]);
+                if self.channels_s8(node, id, &Channels { factors, shifts, activation })? {
+                    return Ok(());
+                }
+                let input = self.picture(id)?;
+                let input = self.real(id, input)?;
                 let activation = self.channel_activation(activation, input.dims.c)?;
                 let output = self.new_picture(node.output)?;
                 self.push(node, step::Op::Activate(activation), input, output);
                 Ok(())
             }
             Activation::Clamp { .. } | Activation::LeakyRelu { .. } => {
+                if self.table(node, id, |x| reference::activate(x, activation, 0))? {
+                    return Ok(());
+                }
                 let activation = self.channel_activation(activation, 0)?;
                 self.elementwise(node, step::Op::Activate(activation))
             }
@@ -71,8 +91,8 @@ impl Lowering<'_> {
     pub(super) fn batch_norm(&mut self, node: &Node, eps: f32) -> Result<(), Kind> {
         let channel = |at| self.constant(Self::operand(node, at)?);
         let (gamma, beta, mean, var) = (channel(1)?, channel(2)?, channel(3)?, channel(4)?);
-        let input = self.picture(Self::operand(node, 0)?)?;
-        let c = input.dims.c as usize;
+        let id = Self::operand(node, 0)?;
+        let c = self.graph.shape(id).get(1).copied().unwrap_or(0);
         for statistics in [gamma, beta, mean, var] {
             if statistics.len() != c {
                 let (what, found) = ("BatchNormalization statistics", vec![statistics.len()]);
@@ -81,10 +101,18 @@ impl Lowering<'_> {
         }
         let factor = |k: usize| f64::from(gamma[k]) / (f64::from(var[k]) + f64::from(eps)).sqrt();
         let shift = |k: usize| f64::from(beta[k]) - f64::from(mean[k]) * factor(k);
-        let scale: Vec<f32> = (0..c).map(|k| factor(k) as f32).collect();
-        let shift: Vec<f32> = (0..c).map(|k| shift(k) as f32).collect();
+        let factors: Vec<f64> = (0..c).map(factor).collect();
+        let shifts: Vec<f32> = (0..c).map(|k| shift(k) as f32).collect();
+        let activation = &Activation::None;
+        let channels = Channels { factors, shifts, activation };
+        if self.channels_s8(node, id, &channels)? {
+            return Ok(());
+        }
+        let input = self.picture(id)?;
+        let input = self.real(id, input)?;
+        let scale: Vec<f32> = channels.factors.iter().map(|&factor| factor as f32).collect();
         let output = self.new_picture(node.output)?;
-        let (scale, shift) = (self.weights.add(&scale)?, self.weights.add(&shift)?);
+        let (scale, shift) = (self.weights.add(&scale)?, self.weights.add(&channels.shifts)?);
         let activation = step::Activation::None;
         self.push(node, step::Op::ScaleShift { scale, shift, activation }, input, output);
         Ok(())
@@ -98,6 +126,7 @@ impl Lowering<'_> {
         let length = *shape.get(axis).ok_or_else(missing)?;
         let order = Order::with_innermost(shape, axis);
         let input = self.ordered(id, &order)?;
+        let input = self.real(id, input)?;
         let dims = match input.dims.c as usize == length {
             true => input.dims,
             false => dims(1, elements(shape).unwrap_or(0) / length.max(1), length)?,
@@ -122,9 +151,10 @@ impl Lowering<'_> {
             shape.get(axis).copied().filter(|&length| length > 0).ok_or_else(missing)
         };
         let (from, to) = (length(shape)?, length(result)?);
-        let buffer = self.ordered(id, &Order::with_innermost(shape, axis))?.buffer;
+        let input = self.ordered(id, &Order::with_innermost(shape, axis))?;
+        let input = self.real(id, input)?;
         let rows = elements(shape).unwrap_or(0) / from;
-        let input = Place { buffer, dims: dims(rows, 1, from)? };
+        let input = Place { dims: dims(rows, 1, from)?, ..input };
         let buffer = self.store(node.output, Order::with_innermost(result, axis))?.buffer;
         let output = Place { buffer, dims: dims(rows, 1, to)? };
         let top = step::TopK { count: output.dims.c / 2, largest, last };

@@ -39,6 +39,10 @@ impl Lowering<'_> {
     ) -> Result<(), Kind> {
         let id = Self::operand(node, 0)?;
         let shape = self.graph.shape(id);
+        let of_pictures = function == Reduction::Mean && shape.len() == 4 && *axes == [2, 3];
+        if of_pictures && self.grids(id, node.output).is_some() {
+            return self.global_average_pool(node);
+        }
         let layout = self.along(id, axes)?;
         let order = restricted(&layout.order, shape, &without(shape, axes));
         let output = self.store(node.output, order)?.buffer;
@@ -72,11 +76,9 @@ impl Lowering<'_> {
         let own = without(shape, axes);
         let stored = self.stored(id)?;
         if let Some(runs) = memory_runs(&stored.order, shape, &own) {
-            return Ok(Layout {
-                buffer: stored.buffer,
-                order: stored.order,
-                runs: outermost(runs),
-            });
+            let place = self.whole(stored.buffer);
+            let buffer = self.real(id, place)?.buffer;
+            return Ok(Layout { buffer, order: stored.order, runs: outermost(runs) });
         }
         let natural = Order::natural_axes(shape);
         let (inner, outer): (Vec<_>, Vec<_>) =
@@ -84,7 +86,8 @@ impl Lowering<'_> {
         let order = Order::of_axes(shape, outer.into_iter().chain(inner));
         let runs = memory_runs(&order, shape, &own);
         let runs = runs.ok_or_else(|| Kind::Axes { shape: shape.to_vec() })?;
-        let buffer = self.ordered(id, &order)?.buffer;
+        let place = self.ordered(id, &order)?;
+        let buffer = self.real(id, place)?.buffer;
         Ok(Layout { buffer, order, runs: outermost(runs) })
     }
 }

@@ -3,11 +3,21 @@
 use super::error::Kind;
 use super::lower::{Lowering, Place};
 use super::order::{Order, dims};
+use super::s8::integer_table;
 use crate::graph::Node;
 use crate::resize::{Resize, Taps};
-use unbraid_runtime::step;
+use unbraid_runtime::step::{self, Element};
 
 impl Lowering<'_> {
+    pub(super) fn gather(
+        &mut self,
+        node: &Node,
+        axis: usize,
+        indices: &[usize],
+    ) -> Result<(), Kind> {
+        self.resample(node, &[(axis, Taps::picking(indices))])
+    }
+
     /// One axis or two, each to the length that the result has.
     pub(super) fn resize(&mut self, node: &Node, resize: &Resize) -> Result<(), Kind> {
         let id = Self::operand(node, 0)?;
@@ -29,36 +39,42 @@ impl Lowering<'_> {
     }
 
     /// The operand with these axes, one or two, made of runs.
-    pub(super) fn resample(&mut self, node: &Node, taps: &[(usize, Taps)]) -> Result<(), Kind> {
+    fn resample(&mut self, node: &Node, taps: &[(usize, Taps)]) -> Result<(), Kind> {
         let id = Self::operand(node, 0)?;
         let (shape, result) = (self.graph.shape(id), self.graph.shape(node.output));
         let axes: Vec<usize> = taps.iter().map(|(axis, _)| *axis).collect();
         let memory = memory(&self.stored(id)?.order, shape, &axes);
-        let input = self.ordered(id, &order_of(shape, &memory))?.buffer;
-        let output = self.store(node.output, order_of(result, &memory))?.buffer;
+        let element = self.resampled(node, taps);
+        let input = self.ordered(id, &order_of(shape, &memory))?;
+        let input = self.as_element(id, input, element)?.buffer;
+        let output = self.store_in(node.output, order_of(result, &memory), element)?.buffer;
         let layout = Layout::of(&memory, shape, taps);
         let place = |buffer, shape: &[usize]| {
             let [h, w, c] = layout.axes.each_ref().map(|axes| run(shape, axes));
             Ok(Place { buffer, dims: dims(h, w, c)? })
         };
         let (input, output) = (place(input, shape)?, place(output, result)?);
-        let (rows, columns) = (self.table(&layout.rows)?, self.table(&layout.columns)?);
+        let (rows, columns) =
+            (self.runs(&layout.rows, element)?, self.runs(&layout.columns, element)?);
         self.push(node, step::Op::Resample(step::Resample { rows, columns }), input, output);
         Ok(())
     }
 
     /// Runs and weights as the runtime reads them.
-    fn table(&mut self, taps: &Taps) -> Result<step::Taps, Kind> {
+    fn runs(&mut self, taps: &Taps, element: Element) -> Result<step::Taps, Kind> {
         let entry = |(first, weights): (usize, &[f64])| {
             let weights = weights.iter().map(|&weight| weight as f32);
             std::iter::once(first as f32).chain(weights).collect::<Vec<_>>()
         };
-        let table: Vec<f32> = taps.runs().flat_map(entry).collect();
         let too_large = || Kind::TooLarge { shape: vec![taps.count, taps.first.len()] };
         // Beyond, whole numbers have gaps in f32.
         let exact = taps.first.iter().all(|&first| first <= 1 << f32::MANTISSA_DIGITS);
         let count = u32::try_from(taps.count).ok().filter(|_| exact).ok_or_else(too_large)?;
-        Ok(step::Taps { count, table: self.weights.add(&table)? })
+        let table = match element {
+            Element::F32 => self.weights.add(&taps.runs().flat_map(entry).collect::<Vec<f32>>())?,
+            Element::S8(_) => self.weights.add_i32(&integer_table(taps))?,
+        };
+        Ok(step::Taps { count, table })
     }
 }
 

@@ -7,7 +7,7 @@ use super::parts::Part;
 use std::collections::HashMap;
 use unbraid_runtime::model::scratch_bytes;
 use unbraid_runtime::span::Span;
-use unbraid_runtime::step::{Element, Op, Operand, Source, Step};
+use unbraid_runtime::step::{Element, FunctionS8, Op, Operand, Source, Step};
 
 /// Where every buffer lies.
 #[derive(Debug)]
@@ -39,6 +39,17 @@ impl Spans {
                 *swapped = !*swapped;
             }
             *other = Source::Arena(second);
+        }
+        if let (Op::PairS8(pair), Some(place)) = (&mut op, draft.other) {
+            let mut second = self.operand(place);
+            if self.swapped[index] {
+                std::mem::swap(&mut input, &mut second);
+                match &mut pair.function {
+                    FunctionS8::Sum { multipliers } => multipliers.reverse(),
+                    FunctionS8::Product { zero_points, .. } => zero_points.reverse(),
+                }
+            }
+            pair.other = Source::Arena(second);
         }
         if let (Op::MatMul(matmul), Some(place)) = (&mut op, draft.other) {
             matmul.other = Source::Arena(self.operand(place));

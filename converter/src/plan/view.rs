@@ -60,7 +60,7 @@ impl Lowering<'_> {
         let view = view(memory.iter().map(along), offset);
         let view = view.ok_or_else(|| self.too_many_axes(node.output))?;
         let order = Order::of_axes(output, memory);
-        let stored = self.store(node.output, order)?;
+        let stored = self.store_in(node.output, order, self.element(buffer))?;
         let output = self.place(node.output, &stored)?;
         self.push(node, step::Op::Rearrange(view), self.whole(buffer), output);
         Ok(())

@@ -1,17 +1,19 @@
-//! Lowering of pools.
+//! Lowering of pools. The largest value is one of the operand's as it lies; means of integers are rounded to
+//! the grid of the result.
 
 use super::batch::apart;
 use super::dense::widen;
 use super::error::Kind;
-use super::lower::Lowering;
+use super::lower::{Lowering, Place};
 use crate::graph::{Border, Hw, Node, Pad, ValueId, Window};
-use unbraid_runtime::step;
+use unbraid_runtime::step::{self, Element};
 
 impl Lowering<'_> {
     pub(super) fn max_pool(&mut self, node: &Node, window: Window) -> Result<(), Kind> {
         let id = Self::operand(node, 0)?;
-        let places = (self.picture(id)?, self.new_picture(node.output)?);
-        let pictures = self.apart(id, &window);
+        let input = self.picture(id)?;
+        let output = self.new_picture_in(node.output, self.element(input.buffer))?;
+        let (places, pictures) = ((input, output), self.apart(id, &window));
         self.push_each(node, step::Op::MaxPool(window), places, pictures)
     }
 
@@ -22,7 +24,7 @@ impl Lowering<'_> {
         count_include_pad: bool,
     ) -> Result<(), Kind> {
         let (source, extra) = self.unpadded(Self::operand(node, 0)?);
-        let places = (self.picture(source)?, self.new_picture(node.output)?);
+        let places = self.averaged(node, source)?;
         let window = Window { pad: widen(window.pad, extra)?, ..window };
         let count_include_pad = count_include_pad || extra != Pad::default();
         let pictures = self.apart(source, &window);
@@ -33,7 +35,7 @@ impl Lowering<'_> {
     /// Several pictures are one tall one, which a window of one picture walks down.
     pub(super) fn global_average_pool(&mut self, node: &Node) -> Result<(), Kind> {
         let id = Self::operand(node, 0)?;
-        let (input, output) = (self.picture(id)?, self.new_picture(node.output)?);
+        let (input, output) = self.averaged(node, id)?;
         let pictures = output.dims.h;
         let op = if pictures == 1 {
             step::Op::GlobalAveragePool
@@ -44,6 +46,15 @@ impl Lowering<'_> {
         };
         self.push(node, op, input, output);
         Ok(())
+    }
+
+    /// Operand and result of a mean: both integers, or both f32.
+    fn averaged(&mut self, node: &Node, id: ValueId) -> Result<(Place, Place), Kind> {
+        let input = self.picture(id)?;
+        match self.grids(id, node.output) {
+            Some([_, to]) => Ok((input, self.new_picture_in(node.output, Element::S8(to))?)),
+            None => Ok((self.real(id, input)?, self.new_picture(node.output)?)),
+        }
     }
 
     /// How many pictures of a value a window must take one at a time.

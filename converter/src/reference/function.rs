@@ -3,7 +3,7 @@
 use crate::graph::{Binary, Function};
 
 /// The value of a function, as [`Function`] defines it.
-pub(super) fn apply(function: Function, x: f64) -> f64 {
+pub(crate) fn apply(function: Function, x: f64) -> f64 {
     match function {
         Function::Sigmoid => sigmoid(x),
         Function::Tanh => x.tanh(),
@@ -33,7 +33,7 @@ pub(super) fn apply(function: Function, x: f64) -> f64 {
 }
 
 /// The value of a function of two values, as [`Binary`] defines it.
-pub(super) fn combine(function: Binary, a: f64, b: f64) -> f64 {
+pub(crate) fn combine(function: Binary, a: f64, b: f64) -> f64 {
     let truth = |holds: bool| f64::from(u8::from(holds));
     match function {
         Binary::Add => a + b,

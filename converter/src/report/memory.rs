@@ -46,7 +46,12 @@ fn span(operand: Operand) -> (u32, u64) {
 }
 
 fn read(step: &Step) -> impl Iterator<Item = Operand> {
-    let other = if let Op::Binary { other, .. } = step.op { other.map() } else { None };
+    let other = match step.op {
+        Op::Binary { other, .. } => other.map(),
+        Op::MatMul(matmul) => matmul.other.map(),
+        Op::PairS8(pair) => pair.other.map(),
+        _ => None,
+    };
     std::iter::once(step.input).chain(other)
 }
 
