@@ -386,7 +386,7 @@ fn select_takes_the_best_kernel_that_the_mask_leaves() {
 /// Names of the kernels that should run on a CPU.
 fn best(cpu: Cpu) -> (&'static str, &'static str) {
     if cpu.has(Some(Feature::Avx512Vnni)) {
-        ("conv_s8_14x32_vnni", "depthwise_s8_portable")
+        ("conv_s8_14x32_vnni", "depthwise_s8_4x64_vnni")
     } else {
         ("conv_s8_portable", "depthwise_s8_portable")
     }

@@ -8,6 +8,9 @@
 //! `scale` and `negative` `[block][16]`. [`pack`] writes the weights from ONNX order,
 //! [`pack_channels`](super::conv_s8::pack_channels) with one group the others.
 
+#[cfg(target_arch = "x86_64")]
+mod x86;
+
 use super::axis::{Axis, nonzero};
 use super::contract::{Contract, Kernel, Operands};
 use super::conv_s8::{NR, Tensors};
@@ -136,7 +139,11 @@ impl Contract for DepthwiseS8 {
     type Value = u8;
     type Scratch = u8;
 
-    const LIST: &'static [Kernel<Self>] = &[*Self::PORTABLE];
+    const LIST: &'static [Kernel<Self>] = &[
+        #[cfg(target_arch = "x86_64")]
+        x86::VNNI,
+        *Self::PORTABLE,
+    ];
 
     const PORTABLE: &'static Kernel<Self> =
         &Kernel { name: "depthwise_s8_portable", needs: None, run };

@@ -6,6 +6,7 @@
 #![allow(unsafe_code, reason = "SIMD loads and stores take raw pointers")]
 
 pub(crate) mod s8;
+pub(crate) mod s8_columns;
 
 use core::arch::x86_64::*;
 

@@ -6,6 +6,7 @@
 use super::{NR, Requantize};
 use crate::kernels::arch::x86_64::load_avx512;
 use crate::kernels::arch::x86_64::s8::Results;
+use crate::kernels::arch::x86_64::s8_columns::{Pixels64, transpose_lanes};
 use core::arch::x86_64::*;
 
 impl Requantize<'_> {
@@ -42,6 +43,47 @@ impl Requantize<'_> {
         Some(())
     }
 
+    /// Stores the results of `MR` pixels by 64 channels, of which `at` is the first, in the order of
+    /// [`s8_columns`](crate::kernels::arch::x86_64::s8_columns); `pitch` values from one pixel to the
+    /// next, `width` channels. `None` where `y` is too short.
+    #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl")]
+    #[inline]
+    pub(in crate::kernels) fn store_columns_avx512<const MR: usize>(
+        &self,
+        sums: &[[__m512i; 4]; MR],
+        at: usize,
+        y: &mut [u8],
+        (pitch, width): (usize, usize),
+    ) -> Option<()> {
+        let (lo, hi) = (_mm512_set1_ps(self.bounds.0), _mm512_set1_ps(self.bounds.1));
+        let scale = column_factors(self.scale, at);
+        let negative =
+            if self.negative.is_empty() { scale } else { column_factors(self.negative, at) };
+        let mut t = [[_mm512_setzero_ps(); 4]; MR];
+        for m in 0..MR {
+            for i in 0..4 {
+                let below = _mm512_cmplt_epi32_mask(sums[m][i], _mm512_setzero_si512());
+                let factor = _mm512_mask_blend_ps(below, scale[i], negative[i]);
+                let product = _mm512_mul_ps(_mm512_cvtepi32_ps(sums[m][i]), factor);
+                t[m][i] = _mm512_min_ps(_mm512_max_ps(product, lo), hi);
+            }
+        }
+        let Some(zero_point) = self.zero_point else {
+            let values = t.map(|t| transpose_lanes(t.map(|t| _mm512_castps_si512(t))));
+            Pixels64::<MR, 4>::new(y, pitch * 4, width)?.store(&values);
+            return Some(());
+        };
+        let zero_point = _mm512_set1_epi16(zero_point.into());
+        let values = t.map(|t| {
+            let [a, b, c, d] = t.map(|t| _mm512_cvtps_epi32(t));
+            let low = _mm512_add_epi16(_mm512_packs_epi32(a, b), zero_point);
+            let high = _mm512_add_epi16(_mm512_packs_epi32(c, d), zero_point);
+            _mm512_packs_epi16(low, high)
+        });
+        Pixels64::<MR, 1>::new(y, pitch, width)?.store(&values);
+        Some(())
+    }
+
     /// Sums times factors.
     #[target_feature(enable = "avx512f")]
     #[inline]
@@ -71,6 +113,19 @@ impl Requantize<'_> {
         }
         Some(t)
     }
+}
+
+/// 64 factors from `at` on in the order of registers; zeros behind the end.
+#[target_feature(enable = "avx512f")]
+#[inline]
+fn column_factors(values: &[f32], at: usize) -> [__m512; 4] {
+    let mut registers = [_mm512_setzero_si512(); 4];
+    for (i, register) in registers.iter_mut().enumerate() {
+        if let Some(values) = values.get(at + i * NR..).and_then(<[f32]>::first_chunk) {
+            *register = _mm512_castps_si512(load_avx512(values));
+        }
+    }
+    transpose_lanes(registers).map(|register| _mm512_castsi512_ps(register))
 }
 
 /// `NB` vectors of 16 factors from `at` on.
