@@ -2,12 +2,14 @@
 
 mod drawing;
 mod html;
+mod layers;
 mod memory;
 mod network;
 mod pruning;
 mod svg;
 mod text;
 
+pub use layers::{LayerFacts, Layers};
 pub use memory::StepMemory;
 pub use network::{Network, NodeFacts, PortFacts};
 

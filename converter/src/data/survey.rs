@@ -1,6 +1,6 @@
 //! [`Survey`]: what is legal in data and hardly meant, found while the samples pass.
 
-use super::{Port, Sample};
+use super::Port;
 use std::fmt;
 
 /// Something about data that makes what is learned from them doubtful.
@@ -58,7 +58,7 @@ impl fmt::Display for Warning {
 #[derive(Clone, Debug, Default)]
 pub struct Survey {
     samples: usize,
-    first: Option<Sample>,
+    first: Option<Vec<Vec<f32>>>,
     all_equal: bool,
     flat: usize,
     noisy: usize,
@@ -68,17 +68,17 @@ pub struct Survey {
 const MANY: f64 = 0.25;
 
 impl Survey {
-    /// Looks at one more sample for a network with these inputs.
-    pub fn add(&mut self, sample: &Sample, ports: &[Port]) {
+    /// Looks at one more sample: values for each of these inputs of a network.
+    pub fn add(&mut self, inputs: &[Vec<f32>], ports: &[Port]) {
         match &self.first {
-            None => (self.first, self.all_equal) = (Some(sample.clone()), true),
-            Some(first) => self.all_equal &= first.inputs == sample.inputs,
+            None => (self.first, self.all_equal) = (Some(inputs.to_vec()), true),
+            Some(first) => self.all_equal &= first == inputs,
         }
         self.samples += 1;
         let flat = |values: &Vec<f32>| values.iter().all(|value| *value == values[0]);
-        self.flat += usize::from(sample.inputs.iter().all(flat));
-        let mut inputs = sample.inputs.iter().zip(ports);
-        self.noisy += usize::from(inputs.any(|(values, port)| is_noise(values, &port.shape)));
+        self.flat += usize::from(inputs.iter().all(flat));
+        let mut pairs = inputs.iter().zip(ports);
+        self.noisy += usize::from(pairs.any(|(values, port)| is_noise(values, &port.shape)));
     }
 
     /// What was found.
@@ -131,8 +131,7 @@ mod tests {
         let port = Port { name: "x".to_owned(), shape: vec![1, 1, SIDE, SIDE] };
         let mut survey = Survey::default();
         for picture in pictures {
-            let sample = Sample { inputs: vec![picture.clone()], label: None };
-            survey.add(&sample, std::slice::from_ref(&port));
+            survey.add(std::slice::from_ref(picture), std::slice::from_ref(&port));
         }
         survey.warnings()
     }

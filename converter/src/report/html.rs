@@ -23,13 +23,7 @@ impl Report {
             pruning::html(&self.pruned),
             self.timeline(),
         ];
-        format!(
-            "<!DOCTYPE html>\n<html lang=\"en\">\n<head>\n<meta charset=\"utf-8\"/>\n\
-             <meta name=\"viewport\" content=\"width=device-width\"/>\n\
-             <title>{name}: conversion report</title>\n<style>\n{STYLE}</style>\n</head>\n\
-             <body>\n{}</body>\n</html>\n",
-            parts.concat()
-        )
+        page(&format!("{name}: conversion report"), &parts.concat())
     }
 
     fn summary(&self) -> String {
@@ -96,6 +90,16 @@ impl Report {
             self.memory.len(),
         )
     }
+}
+
+/// A whole page; both texts are HTML.
+pub(super) fn page(title: &str, body: &str) -> String {
+    format!(
+        "<!DOCTYPE html>\n<html lang=\"en\">\n<head>\n<meta charset=\"utf-8\"/>\n\
+         <meta name=\"viewport\" content=\"width=device-width\"/>\n\
+         <title>{title}</title>\n<style>\n{STYLE}</style>\n</head>\n\
+         <body>\n{body}</body>\n</html>\n"
+    )
 }
 
 fn total_row(total: &Total) -> String {

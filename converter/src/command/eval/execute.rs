@@ -126,7 +126,7 @@ impl Shared<'_> {
     fn see(&self, sessions: &mut [Session<'_>], index: usize) -> Result<Seen, DataError> {
         let sample = self.task.samples.get(index)?;
         if let Ok(mut survey) = self.survey.lock() {
-            survey.add(&sample, self.task.samples.ports());
+            survey.add(&sample.inputs, self.task.samples.ports());
         }
         let reference =
             self.task.reference.map(|reference| reference.picture(index)).transpose()?;
