@@ -127,6 +127,8 @@ impl Contract for ConvolutionS8 {
     const LIST: &'static [Kernel<Self>] = &[
         #[cfg(target_arch = "x86_64")]
         x86::VNNI,
+        #[cfg(target_arch = "x86_64")]
+        x86::AVX2,
         portable::KERNEL,
     ];
 

@@ -142,6 +142,8 @@ impl Contract for DepthwiseS8 {
     const LIST: &'static [Kernel<Self>] = &[
         #[cfg(target_arch = "x86_64")]
         x86::VNNI,
+        #[cfg(target_arch = "x86_64")]
+        x86::AVX2,
         *Self::PORTABLE,
     ];
 

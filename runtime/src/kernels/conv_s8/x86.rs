@@ -11,6 +11,7 @@
 //! of taps is one run of fours. A 1x1 convolution with stride 1 has no rows: all pixels of a
 //! sub-band are one.
 
+mod avx2;
 mod stage;
 mod vnni;
 
@@ -23,6 +24,7 @@ use crate::step::LayoutS8;
 use core::ops::Range;
 use stage::Staged;
 
+pub(super) use avx2::KERNEL as AVX2;
 pub(super) use vnni::KERNEL as VNNI;
 
 /// One block of panels at one output row: all that its tiles share.
@@ -196,7 +198,7 @@ fn conv_staged(
 ) -> Option<()> {
     let g = &args.geometry;
     let at_once = if decoded.is_empty() { menu.len() } else { super::geometry::DECODED };
-    let menu = menu.get(..at_once)?;
+    let menu = menu.get(..at_once).unwrap_or(menu);
     // At least 1 anyway; said here, `step_by` needs no panic path.
     let block = panels_per_block(g.output.w, g.panels, menu).max(1);
     for group in 0..g.groups {

@@ -4,9 +4,9 @@
 //! there they do what [`clamp`](crate::quant::clamp) does.
 
 use super::{NR, Requantize};
-use crate::kernels::arch::x86_64::load_avx512;
 use crate::kernels::arch::x86_64::s8::Results;
 use crate::kernels::arch::x86_64::s8_columns::{Pixels64, transpose_lanes};
+use crate::kernels::arch::x86_64::{load_avx512, load_panel_avx};
 use core::arch::x86_64::*;
 
 impl Requantize<'_> {
@@ -112,6 +112,50 @@ impl Requantize<'_> {
             }
         }
         Some(t)
+    }
+}
+
+impl Requantize<'_> {
+    /// [`Requantize::store_avx512`] for one panel of two registers.
+    #[target_feature(enable = "avx2")]
+    #[inline]
+    pub(in crate::kernels) fn store_avx2<const MR: usize>(
+        &self,
+        sums: &[[__m256i; 2]; MR],
+        at: usize,
+        y: &mut [u8],
+        (pitch, width): (usize, usize),
+    ) -> Option<()> {
+        let scale = load_panel_avx(self.scale.get(at..)?.first_chunk()?);
+        let negative = match self.negative {
+            [] => scale,
+            negative => load_panel_avx(negative.get(at..)?.first_chunk()?),
+        };
+        let (lo, hi) = (_mm256_set1_ps(self.bounds.0), _mm256_set1_ps(self.bounds.1));
+        let mut t = [[_mm256_setzero_ps(); 2]; MR];
+        for m in 0..MR {
+            for h in 0..2 {
+                // The sign bit of a sum chooses the factor.
+                let sign = _mm256_castsi256_ps(sums[m][h]);
+                let factor = _mm256_blendv_ps(scale[h], negative[h], sign);
+                let product = _mm256_mul_ps(_mm256_cvtepi32_ps(sums[m][h]), factor);
+                t[m][h] = _mm256_min_ps(_mm256_max_ps(product, lo), hi);
+            }
+        }
+        let Some(zero_point) = self.zero_point else {
+            Results::<MR, 1, 4>::new(y, pitch * 4, width)?.store_avx2(&t);
+            return Some(());
+        };
+        let zero_point = _mm256_set1_epi16(zero_point.into());
+        let values = t.map(|[a, b]| {
+            let words = _mm256_packs_epi32(_mm256_cvtps_epi32(a), _mm256_cvtps_epi32(b));
+            let words = _mm256_permute4x64_epi64::<0b11_01_10_00>(words);
+            let words = _mm256_add_epi16(words, zero_point);
+            let (low, high) = (_mm256_castsi256_si128(words), _mm256_extracti128_si256::<1>(words));
+            _mm_packs_epi16(low, high)
+        });
+        Results::<MR, 1, 1>::new(y, pitch, width)?.store_avx2(&values);
+        Some(())
     }
 }
 

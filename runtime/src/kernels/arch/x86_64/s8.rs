@@ -77,6 +77,38 @@ pub(crate) fn add_fours_vnni<const MR: usize, const NB: usize>(
     }
 }
 
+/// The same for one panel and signed pixels: register `r` of a pixel has the sums of channels `4 * r` to
+/// `4 * r + 3`, of fours' first two products and of their last two.
+#[target_feature(enable = "avx2")]
+#[inline]
+pub(crate) fn add_fours_avx2<const MR: usize>(
+    sum: &mut [[__m256i; 4]; MR],
+    fours: Fours<'_, MR>,
+    rows: Rows<'_, 1>,
+) {
+    let (mut x, mut w) = (fours.x.as_ptr(), rows.weights.as_ptr());
+    for _ in 0..fours.count.min(rows.count) {
+        let mut pixels = [_mm256_setzero_si256(); MR];
+        for m in 0..MR {
+            // SAFETY: `Fours::new`: four `i < count` of pixel `m < MR` lies inside `x`.
+            let four = unsafe { x.add(m * fours.pitch).cast::<i32>().read_unaligned() };
+            pixels[m] = _mm256_cvtepi8_epi16(_mm_set1_epi32(four));
+        }
+        for r in 0..4 {
+            // SAFETY: `Rows::new`: all 64 weights of row `i < count` lie inside `weights`.
+            let weights = unsafe { _mm_loadu_si128(w.add(r * 16).cast()) };
+            let weights = _mm256_cvtepi8_epi16(weights);
+            for m in 0..MR {
+                let products = _mm256_madd_epi16(pixels[m], weights);
+                sum[m][r] = _mm256_add_epi32(sum[m][r], products);
+            }
+        }
+        // Wrapping: after the last four both may point past the end, and are not read again.
+        x = x.wrapping_add(4);
+        w = w.wrapping_add(ROW);
+    }
+}
+
 /// `MR` pixels of an output row, `pitch` bytes apart, and the `width` neighbouring channels of each
 /// that a tile of `NB` panels computes, of one byte each or of four.
 #[derive(Debug)]
@@ -148,6 +180,68 @@ impl<const MR: usize, const NB: usize> Results<'_, MR, NB, 4> {
             }
         }
     }
+}
+
+impl<const MR: usize> Results<'_, MR, 1, 1> {
+    /// Stores 16 bytes a pixel; those of channels from `width` on are dropped.
+    #[target_feature(enable = "avx2")]
+    #[inline]
+    pub(crate) fn store_avx2(self, values: &[__m128i; MR]) {
+        for m in 0..MR {
+            let mut bytes = [0; NR];
+            // SAFETY: the array is as long as the register; unaligned stores are allowed.
+            unsafe { _mm_storeu_si128(bytes.as_mut_ptr().cast(), values[m]) };
+            let pixel = self.y.get_mut(m * self.pitch..).unwrap_or_default();
+            copy_channels(pixel, &bytes, self.width);
+        }
+    }
+}
+
+impl<const MR: usize> Results<'_, MR, 1, 4> {
+    /// Stores 16 values a pixel; those of channels from `width` on are dropped.
+    #[target_feature(enable = "avx2")]
+    #[inline]
+    pub(crate) fn store_avx2(self, values: &[[__m256; 2]; MR]) {
+        for m in 0..MR {
+            let mut bytes = [0; NR * 4];
+            for h in 0..2 {
+                // SAFETY: the array is as long as two registers; unaligned stores are allowed.
+                unsafe { _mm256_storeu_ps(bytes.as_mut_ptr().add(h * 32).cast(), values[m][h]) };
+            }
+            let pixel = self.y.get_mut(m * self.pitch..).unwrap_or_default();
+            copy_channels(pixel, &bytes, self.width * 4);
+        }
+    }
+}
+
+/// Copies `len` of the bytes: all of them in one go if they are wanted.
+#[inline]
+fn copy_channels<const N: usize>(to: &mut [u8], from: &[u8; N], len: usize) {
+    match to.first_chunk_mut::<N>().filter(|_| len == N) {
+        Some(to) => *to = *from,
+        None => to.iter_mut().zip(from).take(len).for_each(|(to, from)| *to = *from),
+    }
+}
+
+/// Loads 16 bytes and widens them to 16 bits each.
+#[target_feature(enable = "avx2")]
+#[inline]
+pub(crate) fn widen_avx2(from: &[i8; NR]) -> __m256i {
+    // SAFETY: the array is as long as the register; unaligned loads are allowed.
+    _mm256_cvtepi8_epi16(unsafe { _mm_loadu_si128(from.as_ptr().cast()) })
+}
+
+/// Loads 16 integers as two registers.
+#[target_feature(enable = "avx2")]
+#[inline]
+pub(crate) fn load_i32_avx2(from: &[i32; NR]) -> [__m256i; 2] {
+    let (halves, _) = from.as_chunks::<8>();
+    let mut registers = [_mm256_setzero_si256(); 2];
+    for (register, half) in registers.iter_mut().zip(halves) {
+        // SAFETY: the array is as long as the register; unaligned loads are allowed.
+        *register = unsafe { _mm256_loadu_si256(half.as_ptr().cast()) };
+    }
+    registers
 }
 
 /// Loads 16 integers.
