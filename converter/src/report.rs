@@ -6,6 +6,7 @@ mod layers;
 mod memory;
 mod network;
 mod pruning;
+mod quantization;
 mod svg;
 mod text;
 
@@ -17,6 +18,8 @@ use crate::fuse::{Fused, Recognised, Refusal, Region};
 use crate::graph::{Graph, Op};
 use crate::plan::{Plan, facts};
 use crate::prune::Pruning;
+use crate::quantize::Account;
+use crate::tensor::elements;
 use serde::Serialize;
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -130,6 +133,9 @@ pub struct Report {
     pub refused: Vec<Refusal>,
     /// Channels that carried nothing and are gone.
     pub pruned: Pruning,
+    /// What became integers, and how.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub quantized: Option<Account>,
     /// Element-wise nodes that became one function.
     pub functions: Vec<Recognised>,
     /// Memory in use, step by step.
@@ -149,6 +155,7 @@ impl Report {
             saved: Saved::by_all(&fused.regions),
             refused: fused.refused.clone(),
             pruned: Pruning::default(),
+            quantized: None,
             functions: fused.functions.clone(),
             memory: memory::timeline(plan),
             file: FileFacts {
@@ -165,6 +172,11 @@ impl Report {
     /// The report of a conversion that has pruned too.
     pub fn with_pruning(self, pruned: Pruning) -> Self {
         Self { pruned, ..self }
+    }
+
+    /// The report of a conversion that has quantized too, if it has.
+    pub fn with_quantization(self, quantized: Option<Account>) -> Self {
+        Self { quantized, ..self }
     }
 
     /// The report as indented JSON with a line feed at the end.

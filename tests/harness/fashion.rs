@@ -1,4 +1,4 @@
-//! The test pictures of Fashion-MNIST, as Debian's `dataset-fashion-mnist` installs them.
+//! The pictures of Fashion-MNIST, as Debian's `dataset-fashion-mnist` installs them.
 
 use flate2::read::GzDecoder;
 use std::fs::File;
@@ -28,9 +28,22 @@ impl Pictures {
     /// # Errors
     /// A file is missing, damaged, or not of the IDX format with these sizes.
     pub fn test(count: usize) -> io::Result<Self> {
+        Self::of("t10k", count)
+    }
+
+    /// The first `count` pictures that the models were trained on.
+    ///
+    /// # Errors
+    /// As [`Pictures::test`].
+    pub fn training(count: usize) -> io::Result<Self> {
+        Self::of("train", count)
+    }
+
+    fn of(part: &str, count: usize) -> io::Result<Self> {
         let folder = Path::new(FOLDER);
-        let pixels = idx(&folder.join("t10k-images-idx3-ubyte.gz"), &[SIZE, SIZE], count)?;
-        let labels = idx(&folder.join("t10k-labels-idx1-ubyte.gz"), &[], count)?;
+        let file = |name: &str| folder.join(format!("{part}-{name}-ubyte.gz"));
+        let pixels = idx(&file("images-idx3"), &[SIZE, SIZE], count)?;
+        let labels = idx(&file("labels-idx1"), &[], count)?;
         Ok(Self { pixels, labels })
     }
 
@@ -42,6 +55,11 @@ impl Pictures {
     /// Whether there is none.
     pub fn is_empty(&self) -> bool {
         self.labels.is_empty()
+    }
+
+    /// One picture, 0 to 255, `[1, 1, 28, 28]`.
+    pub fn raw(&self, index: usize) -> Vec<f32> {
+        self.pixels[index * SIZE * SIZE..][..SIZE * SIZE].iter().map(|&p| f32::from(p)).collect()
     }
 
     /// One picture, normalised as in training, `[1, 1, 28, 28]`.

@@ -1,5 +1,6 @@
 //! What quantization did, for the report: values, layers, passes, warnings.
 
+use super::warning::Warning;
 use serde::Serialize;
 
 /// The account of a quantization.
@@ -16,7 +17,7 @@ pub struct Account {
     /// The network after each pass, the first being plain quantization.
     pub passes: Vec<PassFacts>,
     /// What the calibration data or the network gives reason to doubt.
-    pub warnings: Vec<String>,
+    pub warnings: Vec<Warning>,
 }
 
 /// Values that share one quantization.
@@ -75,6 +76,8 @@ pub struct PassFacts {
 pub enum Pass {
     /// Ranges from the smallest to the largest value, everything rounded to the nearest.
     Plain,
+    /// Means corrected by biases; so they are after each later pass.
+    CorrectBias,
     /// Channels equalised across layers.
     Equalise,
     /// Ranges of activations.
@@ -83,8 +86,6 @@ pub enum Pass {
     ClipWeights,
     /// Rounding of weights by least squares.
     Rounding,
-    /// Means corrected by biases.
-    CorrectBias,
 }
 
 impl Pass {

@@ -2,7 +2,7 @@
 
 use super::svg::Tag;
 use super::text::{grouped, signed};
-use super::{Report, Saved, StepMemory, Total, border_note, pruning, svg};
+use super::{Report, Saved, StepMemory, Total, border_note, pruning, quantization, svg};
 use crate::fuse::{Recognised, Refusal, Region};
 use std::collections::HashMap;
 
@@ -21,6 +21,7 @@ impl Report {
             functions(&self.functions),
             refusals(&self.refused),
             pruning::html(&self.pruned),
+            quantization::html(self.quantized.as_ref()),
             self.timeline(),
         ];
         page(&format!("{name}: conversion report"), &parts.concat())

@@ -1,6 +1,6 @@
 //! [`Report`] as text: aligned columns, at most 100 characters a line.
 
-use super::{Report, Saved, Total, border_note, pruning};
+use super::{Report, Saved, Total, border_note, pruning, quantization};
 use crate::fuse::{Recognised, Refusal, Region};
 use std::fmt;
 
@@ -16,6 +16,7 @@ impl fmt::Display for Report {
         write_functions(f, &self.functions)?;
         write_refusals(f, &self.refused)?;
         pruning::write_text(f, &self.pruned)?;
+        quantization::write_text(f, self.quantized.as_ref())?;
         let (file, arena) = (&self.file, &self.file.arena_bytes);
         writeln!(f, "\n{} steps, {} bytes", file.steps, grouped(file.file_bytes as u64))?;
         writeln!(f, "arena: {} bytes of feature maps", grouped(arena.activations.into()))?;
