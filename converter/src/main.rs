@@ -14,6 +14,7 @@ mod command {
     pub(crate) mod eval;
     pub(crate) mod failure;
     pub(crate) mod inspect;
+    pub(crate) mod int8;
     pub(crate) mod labels;
     pub(crate) mod network;
     pub(crate) mod progress;
@@ -83,11 +84,13 @@ fn convert(args: &convert::Args) -> Result<String, Failure> {
     let before = GraphFacts::new(&graph);
     let mut fused = args.network.fuse(graph);
     let pruned = args.network.prune(&mut fused.graph);
+    let quantized = args.network.quantize(&mut fused.graph, &args.input.preprocess())?;
     let mut plan = plan::plan(&fused.graph, &args.plan(&fused)).during("plan", &args.model)?;
     plan.head = args.head(&plan).during("describe the detector in", &args.model)?;
     plan.labels = args.labels(&plan)?;
     let strand = args.strand(&plan)?;
     let report = Report::new(before, &fused, &plan, strand.len()).with_pruning(pruned);
+    let report = report.with_quantization(quantized);
     args.save(&fused.graph, &report, &strand)
 }
 

@@ -86,8 +86,8 @@ pub fn quantize(
     work.correct_bias()?;
     work.equalise()?;
     work.ranges()?;
-    work.weights()?;
-    work.fit()?;
+    work.round()?;
+    work.clip_weights()?;
     Ok(work.finish())
 }
 
@@ -180,8 +180,7 @@ impl<'a> Work<'a> {
         }
         let mut best = (f64::NEG_INFINITY, None);
         for balance in BALANCES {
-            let calibrated =
-                Calibrated::new(equaliser.equalised(balance), few, self.options)?;
+            let calibrated = Calibrated::new(equaliser.equalised(balance), few, self.options)?;
             let choices = search::by_method(&calibrated.ranged, RangeMethod::MinMax);
             let (graph, _) = calibrated.graph(&choices, &plain_weights(self.options));
             let decibels = self.decibels_of(&graph, &calibrated.float)?;
@@ -209,47 +208,49 @@ impl<'a> Work<'a> {
             method => search::by_method(ranged, method),
         };
         let (graph, rounded) = self.calibrated.graph(&choices, &plain_weights(self.options));
-        let by_name = self.options.ranges != RangeMethod::Search;
         let decibels = self.decibels_of(&graph, float)?;
-        if self.is_kept(Pass::Ranges, decibels, by_name) {
-            (self.choices, self.graph, self.rounded) = (choices, graph, rounded);
+        // The search has measured the ranges alone; what weights rounded to the nearest add is chance.
+        self.is_kept(Pass::Ranges, decibels, true);
+        (self.choices, self.graph, self.rounded) = (choices, graph, rounded);
+        Ok(())
+    }
+
+    /// Rounds weights by least squares, and corrects biases, both on all samples.
+    fn round(&mut self) -> Result<(), QuantizeError> {
+        let fit = Fit { rounding: self.options.rounding, bias: self.options.correct_bias };
+        let (graph, decibels) = self.fitted(self.graph.clone(), fit)?;
+        if !fit.rounding {
+            (self.graph, self.decibels) = (graph, decibels);
+        } else if self.is_kept(Pass::Rounding, decibels, false) {
+            self.graph = graph;
+        } else {
+            let nearest = Fit { rounding: false, ..fit };
+            (self.graph, self.decibels) = self.fitted(self.graph.clone(), nearest)?;
         }
         Ok(())
     }
 
-    /// Chooses the scales of weights.
-    fn weights(&mut self) -> Result<(), QuantizeError> {
-        if self.options.clip_weights {
-            let (graph, rounded) = self.calibrated.graph(&self.choices, self.options);
-            let decibels = self.decibels_of(&graph, &self.calibrated.float)?;
-            if self.is_kept(Pass::ClipWeights, decibels, false) {
-                (self.graph, self.rounded) = (graph, rounded);
-            }
+    /// Tries smaller scales of weights, which are rounded in the same way.
+    fn clip_weights(&mut self) -> Result<(), QuantizeError> {
+        if !self.options.clip_weights {
+            return Ok(());
+        }
+        let (graph, rounded) = self.calibrated.graph(&self.choices, self.options);
+        let fit = Fit { rounding: self.options.rounding, bias: self.options.correct_bias };
+        let (graph, decibels) = self.fitted(graph, fit)?;
+        if self.is_kept(Pass::ClipWeights, decibels, false) {
+            (self.graph, self.rounded) = (graph, rounded);
         }
         Ok(())
     }
 
-    /// Rounds weights by least squares, and corrects biases on all samples.
-    fn fit(&mut self) -> Result<(), QuantizeError> {
-        let float = &self.calibrated.float;
-        if self.options.rounding {
-            let mut graph = self.graph.clone();
-            fit(float, &mut graph, self.samples, Fit { rounding: true, ..self.bias() })?;
-            let decibels = self.judge.decibels(&graph)?;
-            if self.is_kept(Pass::Rounding, decibels, false) {
-                self.graph = graph;
-                return Ok(());
-            }
+    /// A graph with ranges and integers after what is left to do, and its signal to noise.
+    fn fitted(&self, mut graph: Graph, todo: Fit) -> Result<(Graph, f64), QuantizeError> {
+        if todo.rounding || todo.bias {
+            fit(&self.calibrated.float, &mut graph, self.samples, todo)?;
         }
-        if self.options.correct_bias {
-            fit(&self.calibrated.float, &mut self.graph, self.samples, BIAS_ONLY)?;
-            self.decibels = self.judge.decibels(&self.graph)?;
-        }
-        Ok(())
-    }
-
-    fn bias(&self) -> Fit {
-        Fit { rounding: false, bias: self.options.correct_bias }
+        let decibels = self.judge.decibels(&graph)?;
+        Ok((graph, decibels))
     }
 
     fn finish(self) -> Quantized {

@@ -1,9 +1,8 @@
 //! `unbraid convert`: the flags of a conversion, and what follows it: files, proof, report.
 
 use super::failure::Failure;
-use super::labels;
-use super::network;
 use super::strand::Strand;
+use super::{data, labels, network};
 use std::iter;
 use std::path::{Path, PathBuf};
 use unbraid_converter::detector::{HeadError, PRESETS, Param, Preset};
@@ -25,6 +24,8 @@ pub(crate) struct Args {
     pub(crate) output: PathBuf,
     #[command(flatten)]
     pub(crate) network: network::Args,
+    #[command(flatten)]
+    pub(crate) input: data::Args,
     /// Write the fused graph as ONNX too, for other runtimes.
     #[arg(long, value_name = "F.onnx")]
     emit_onnx: Option<PathBuf>,

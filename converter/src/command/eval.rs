@@ -106,7 +106,7 @@ fn networks(args: &Args) -> Result<Vec<(String, Strand)>, Failure> {
 fn first(args: &Args) -> Result<(String, Strand), Failure> {
     let file = Strand::open(&args.file)?;
     match file.is_strand() {
-        false => Ok(("float".to_owned(), made(args)?)),
+        false => Ok((args.network.kind().to_owned(), made(args)?)),
         true if args.network.given() => {
             let what = format!("{} is a network already", args.file.display());
             Err(Failure::usage(what).help(
@@ -140,6 +140,7 @@ fn made(args: &Args) -> Result<Strand, Failure> {
     let graph = import::load(&args.file, &args.network.import())?;
     let mut fused = args.network.fuse(graph);
     args.network.prune(&mut fused.graph);
+    args.network.quantize(&mut fused.graph, &args.input.preprocess())?;
     let options = plan::Options { target: args.network.target, ..plan::Options::default() };
     let plan = plan::plan(&fused.graph, &options).during("plan", &args.file)?;
     Ok(Strand::made(&args.file, write::strand(&plan)?))

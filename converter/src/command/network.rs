@@ -1,11 +1,14 @@
 //! What to make of an ONNX model: the flags that every command has which makes a network of one.
 
-use super::progress;
+use super::failure::Failure;
+use super::{int8, progress};
+use unbraid_converter::data::Preprocess;
 use unbraid_converter::fuse::{self, FuseMode, Fused};
 use unbraid_converter::graph::Graph;
 use unbraid_converter::import;
 use unbraid_converter::plan::{TARGETS, Target};
 use unbraid_converter::prune::{self, Pruning};
+use unbraid_converter::quantize::Account;
 
 /// Import, fusion and pruning.
 #[derive(Debug, clap::Args)]
@@ -45,6 +48,8 @@ pub(crate) struct Args {
     /// Divide by this after `--mean`, one value a channel, in units of the raw picture (0 to 255).
     #[arg(long, value_name = "R,G,B", value_delimiter = ',', requires = "mean")]
     std: Vec<f32>,
+    #[command(flatten)]
+    int8: int8::Args,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
@@ -85,11 +90,29 @@ impl Args {
         if self.no_prune { Pruning::default() } else { prune::prune(graph) }
     }
 
+    /// Makes it compute in integers, if a flag asks for that; `preprocess` says how calibration pictures
+    /// become inputs.
+    pub(crate) fn quantize(
+        &self,
+        graph: &mut Graph,
+        preprocess: &Preprocess,
+    ) -> Result<Option<Account>, Failure> {
+        self.int8.quantize(graph, preprocess, !self.mean.is_empty())
+    }
+
+    /// What the network computes in.
+    pub(crate) fn kind(&self) -> &'static str {
+        if self.int8.given() { "int8" } else { "float" }
+    }
+
     /// Whether a flag says what to make of a model, which is no question for a file that is made.
     pub(crate) fn given(&self) -> bool {
         let lists = [self.outputs.len(), self.mean.len(), self.std.len(), self.input_shape.len()];
-        let switches = [self.no_fuse, self.fuse != FuseFlag::Free, self.no_prune];
-        lists.iter().any(|len| *len > 0) || switches.contains(&true) || self.target != TARGETS[0]
+        let fusion = [self.no_fuse, self.fuse != FuseFlag::Free, self.no_prune];
+        lists.iter().any(|len| *len > 0)
+            || fusion.contains(&true)
+            || self.target != TARGETS[0]
+            || self.int8.given()
     }
 }
 

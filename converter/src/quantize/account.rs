@@ -82,10 +82,10 @@ pub enum Pass {
     Equalise,
     /// Ranges of activations.
     Ranges,
-    /// Scales of weights.
-    ClipWeights,
     /// Rounding of weights by least squares.
     Rounding,
+    /// Smaller scales of weights, rounded in the same way.
+    ClipWeights,
 }
 
 impl Pass {

@@ -35,8 +35,12 @@ pub(super) fn doubts(graph: &Graph, samples: &Samples, raw_pixels: bool) -> Vec<
         warnings.extend(flat(graph, samples, (index, id)));
         warnings.extend(noise(graph, samples, (index, id)));
     }
-    if let Some(&id) = graph.inputs.first().filter(|_| raw_pixels) {
-        warnings.extend(not_pixels(graph.get(id).name.clone(), samples));
+    if let Some(&id) = graph.inputs.first() {
+        let input = graph.get(id).name.clone();
+        warnings.extend(match raw_pixels {
+            true => not_pixels(input, samples),
+            false => pixels(input, graph.shape(id), samples),
+        });
     }
     warnings
 }
@@ -61,6 +65,13 @@ fn not_pixels(input: String, samples: &Samples) -> Option<Warning> {
     let (lo, hi) = (values().fold(f32::INFINITY, f32::min), values().fold(f32::MIN, f32::max));
     let is_pixels = lo >= 0.0 && hi <= 255.0 && hi > 8.0;
     (!is_pixels).then_some(Warning::NotPixels { input, lo, hi })
+}
+
+fn pixels(input: String, shape: &[usize], samples: &Samples) -> Option<Warning> {
+    let is_pixel = |value: &f32| (0.0..=255.0).contains(value) && value.fract() == 0.0;
+    let bright = samples.of_input(0).flatten().any(|&value| value > 8.0);
+    let all = shape.len() == 4 && bright && samples.of_input(0).flatten().all(is_pixel);
+    all.then_some(Warning::Pixels { input })
 }
 
 fn noise(graph: &Graph, samples: &Samples, (index, id): (usize, ValueId)) -> Option<Warning> {

@@ -63,6 +63,16 @@ pub enum Warning {
         /// Largest value.
         hi: f32,
     },
+    /// Pixels for a network that was not said to take any.
+    #[error(
+        "the calibration data of input \"{input}\" are whole numbers of 0 to 255, as pixels are: a network \
+         that was trained on normalised pictures needs --mean and --std (then it takes pixels), or \
+         --input-mean and --input-std; if it takes pixels as they are, say so with --mean 0 --std 1"
+    )]
+    Pixels {
+        /// Name of the input.
+        input: String,
+    },
     /// A value that is zero on all samples.
     #[error(
         "\"{value}\" is zero on all calibration data, so nothing is known about its range: it stays in \

@@ -71,10 +71,7 @@ fn passes(account: &Account) -> Vec<(&PassFacts, String)> {
 }
 
 /// Tables of passes, values and layers, and warnings; nothing without quantization.
-pub(super) fn write_text(
-    f: &mut fmt::Formatter<'_>,
-    account: Option<&Account>,
-) -> fmt::Result {
+pub(super) fn write_text(f: &mut fmt::Formatter<'_>, account: Option<&Account>) -> fmt::Result {
     let Some(account) = account else { return Ok(()) };
     writeln!(f, "\nquantized: {} layers, on {} samples", account.layers.len(), account.samples)?;
     for warning in &account.warnings {
@@ -160,9 +157,8 @@ fn layers_table(account: &Account) -> String {
     let integer = |layer: &LayerFacts| {
         vec![escaped(&layer.name), layer.bits.to_string(), format!("{:.1}", layer.weights_db)]
     };
-    let float = |layer: &FloatLayer| {
-        vec![escaped(&layer.name), "float".to_owned(), escaped(&layer.reason)]
-    };
+    let float =
+        |layer: &FloatLayer| vec![escaped(&layer.name), "float".to_owned(), escaped(&layer.reason)];
     let rows = account.layers.iter().map(integer).chain(account.float_layers.iter().map(float));
     table(&["layer", "bits of<br/>a weight", "SQNR of<br/>weights dB"], rows)
 }
