@@ -5,9 +5,12 @@ use std::io::Write as _;
 use std::path::Path;
 use unbraid_converter::fuse::{FuseMode, fuse};
 use unbraid_converter::graph::{Activation, Conv, Graph, Op, Quantization, ValueId, Window};
-use unbraid_converter::quantize::account::ActivationFacts;
+use unbraid_converter::quantize::account::{ActivationFacts, Noise};
 use unbraid_converter::quantize::simulate::simulated;
-use unbraid_converter::quantize::{Activations, Options, Samples, quantize};
+use unbraid_converter::quantize::{
+    Activations, Options, QuantizeError, Samples, Warning, quantize,
+};
+use unbraid_converter::tensor::Tensor;
 use unbraid_converter::{import, reference};
 use unbraid_tests::fashion::Pictures;
 use unbraid_tests::rng::Random;
@@ -266,7 +269,7 @@ fn calibration_on_noise_on_one_picture_and_on_copies_is_warned_about() {
 /// Two convolutions of one pixel and one channel, the first with this weight and bias.
 fn two_layers(weight: f32, bias: f32) -> Graph {
     let mut graph = Graph::default();
-    let window = Window::default();
+    let window = Window::POINT;
     let conv = |activation| Op::Conv(Conv { window, groups: 1, border: None, activation });
     let x = graph.value("x", [1, 1, 8, 8]);
     let hidden = graph.value("hidden", [1, 1, 8, 8]);

@@ -19,7 +19,6 @@ use crate::graph::{Graph, Op};
 use crate::plan::{Plan, facts};
 use crate::prune::Pruning;
 use crate::quantize::Account;
-use crate::tensor::elements;
 use serde::Serialize;
 use std::collections::{BTreeMap, BTreeSet};
 
