@@ -22,12 +22,16 @@ const WEIGHTS: &[(&str, &[usize])] = &[
     ("BatchNormalization", &[1, 2, 3, 4]),
     ("Conv", &[1, 2]),
     ("ConvTranspose", &[1, 2]),
+    ("DequantizeLinear", &[1, 2]),
     ("Dropout", &[1]),
     ("Gemm", &[2]),
     ("GroupNormalization", &[1, 2]),
     ("InstanceNormalization", &[1, 2]),
     ("LayerNormalization", &[1, 2]),
     ("Pad", &[2]),
+    ("QLinearConv", &[1, 2, 3, 4, 5, 6, 7, 8]),
+    ("QLinearMatMul", &[1, 2, 3, 4, 5, 6, 7]),
+    ("QuantizeLinear", &[1, 2]),
     ("Range", &[0, 1, 2]),
     ("Resize", &[1, 2]),
     ("RMSNormalization", &[1]),
@@ -76,6 +80,13 @@ const SKIPPED: &[(&str, &str)] = &[
     ("constantofshape_int_shape_zero", EMPTY),
     ("reshape_allowzero_reordered", EMPTY),
     ("shape_start_greater_than_end", EMPTY),
+    ("dequantizelinear_blocked", "a scale a block of values"),
+    ("dequantizelinear_e*", NARROW),
+    ("dequantizelinear_float4e2m1", NARROW),
+    ("dequantizelinear_*int2", NARROW),
+    ("dequantizelinear_*int4", NARROW),
+    ("quantizelinear*", RESULTS),
+    ("qlinear*", RESULTS),
     ("slice_start_out_of_bounds", EMPTY),
     ("split_zero_size_splits_*", EMPTY),
     ("unsqueeze_three_axes", "inputs or outputs of six axes; a file holds five"),
@@ -85,6 +96,7 @@ const SKIPPED: &[(&str, &str)] = &[
 const COMPUTED: &str = "operands that are computed, where they must be constant";
 const EMPTY: &str = "results without elements";
 const INTEGERS: &str = "integers as data";
+const RESULTS: &str = "integers as results";
 const NARROW: &str = "numbers of less than 16 bits";
 const THREE_D: &str = "windows of three axes";
 const TRAINING: &str = "training behaviour";

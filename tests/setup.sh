@@ -35,8 +35,8 @@ if ! cargo deny --version >/dev/null 2>&1; then
 fi
 
 # What Python packages make for the tests: ONNX's own tests of operators (tests/operators.rs), real
-# networks with onnxruntime's results (tests/networks.rs), and a detector with the boxes that NumPy finds
-# (tests/detector.rs). Made again when a script or a pin changes.
+# networks with onnxruntime's results (tests/networks.rs), networks that onnxruntime has quantized
+# (tests/qdq.rs), and a detector with the boxes that NumPy finds (tests/detector.rs). Made again when a script or a pin changes.
 tests=$(dirname "$0")
 target=$tests/../target
 pins="onnx==1.23.2 onnxruntime==1.32.0 pillow==13.0.0"
@@ -52,6 +52,7 @@ outdated() {
 operators=$target/onnx-operators networks=$target/networks
 for folder in "$operators $tests/models/operator_tests.py" \
     "$networks $tests/models/networks.py $tests/models/checkpoints.py" \
+    "$target/quantized $tests/models/quantized.py $tests/models/networks.py" \
     "$target/detector $tests/models/detections.py"; do
     # shellcheck disable=SC2086 # a folder and its scripts
     set -- $folder

@@ -222,8 +222,17 @@ pub enum Reason {
 /// same inputs, under the same names; every fused region has been executed before and after.
 ///
 /// Kernels are folded in f64 and rounded once, to f32.
+///
+/// A graph that is quantized already keeps its nodes, but for activations that follow a value of f32: a
+/// value that is rounded must be computed, and rounded where it was.
 pub fn fuse(mut graph: Graph, mode: FuseMode, progress: &mut dyn FnMut(Progress<'_>)) -> Fused {
     simplify::drop_unread(&mut graph);
+    if graph.is_quantized() {
+        simplify::fuse_activations(&mut graph);
+        drop_unnamed(&mut graph);
+        let (regions, refused, functions) = (Vec::new(), Vec::new(), Vec::new());
+        return Fused { graph, regions, refused, functions };
+    }
     simplify::drop_identities(&mut graph);
     renaming::merge_equal_nodes(&mut graph);
     simplify::reshape_by_transposing(&mut graph);

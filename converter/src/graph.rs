@@ -406,6 +406,11 @@ impl Graph {
         self.get(id).constant.as_ref()?.as_f32()
     }
 
+    /// Whether values are stored as integers.
+    pub fn is_quantized(&self) -> bool {
+        self.values.iter().any(|value| value.quantization.is_some())
+    }
+
     /// For each value the index of the node that fills it.
     pub fn producers(&self) -> Vec<Option<usize>> {
         let mut producers = vec![None; self.values.len()];

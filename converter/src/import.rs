@@ -38,6 +38,7 @@ mod pad;
 mod pick;
 mod pool;
 mod product;
+mod quantized;
 mod reduce;
 mod resize;
 mod session;
@@ -102,6 +103,7 @@ const OPERATORS: &[(&str, ImportFn)] = &[
     ("Conv", conv::conv),
     ("ConvTranspose", conv_transpose::conv_transpose),
     ("DepthToSpace", shape::depth_to_space),
+    ("DequantizeLinear", quantized::dequantize),
     ("Div", arithmetic::div),
     ("Dropout", activation::dropout),
     ("Elu", function::elu),
@@ -141,6 +143,9 @@ const OPERATORS: &[(&str, ImportFn)] = &[
     ("PRelu", activation::prelu),
     ("Pad", pad::pad),
     ("Pow", arithmetic::pow),
+    ("QLinearConv", quantized::qlinear_conv),
+    ("QLinearMatMul", quantized::qlinear_matmul),
+    ("QuantizeLinear", quantized::quantize),
     ("RMSNormalization", normalise::rms),
     ("Reciprocal", |call, builder| function::of(call, builder, Function::Reciprocal)),
     ("ReduceL1", reduce::l1),

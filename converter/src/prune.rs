@@ -69,8 +69,11 @@ fn as_text<S: Serializer>(refused: &Option<Refused>, serializer: S) -> Result<S:
 
 /// Removes the channels of `graph` that carry nothing. The result computes the same outputs from
 /// the same inputs, under the same names; it was executed before and after. If near-zero rows fail
-/// that, only exact zeros go; if those fail it, the graph stays.
+/// that, only exact zeros go; if those fail it, the graph stays. A graph that is quantized stays too.
 pub fn prune(graph: &mut Graph) -> Pruning {
+    if graph.is_quantized() {
+        return Pruning::default();
+    }
     let attempt = match attempt(graph, true) {
         Err(_) => attempt(graph, false),
         attempt => attempt,

@@ -207,7 +207,9 @@ pub(super) fn fuse_activations(graph: &mut Graph) {
         let Op::Activation(activation) = graph.nodes[index].op.clone() else { continue };
         let alone = |id: ValueId| {
             let alone = consumers[id.index()].len() == 1 && !graph.outputs.contains(&id);
-            producers[id.index()].filter(|_| alone)
+            // What is rounded first is another number.
+            let exact = graph.get(id).quantization.is_none();
+            producers[id.index()].filter(|_| alone && exact)
         };
         let (operand, output) = (graph.nodes[index].inputs[0], graph.nodes[index].output);
         let Some(last) = alone(operand) else { continue };

@@ -2,6 +2,7 @@
 
 use super::call::{Call, Operand};
 use super::error::Refusal;
+use super::quantized::Integers;
 use crate::graph::{Graph, Op, ValueId};
 use crate::tensor::{Tensor, elements};
 use std::collections::HashMap;
@@ -46,6 +47,8 @@ pub(super) struct Builder {
     pub(super) values: Names,
     /// Names of nodes.
     pub(super) nodes: Names,
+    /// What is known about integers.
+    pub(super) integers: Integers,
     /// Constants and views that are values of the graph by now.
     read: HashMap<String, ValueId>,
 }

@@ -99,6 +99,12 @@ pub(super) struct Call<'a> {
 }
 
 impl<'a> Call<'a> {
+    /// The same node with other operands.
+    pub(super) fn with(&self, operands: Vec<Option<Operand>>) -> Self {
+        let Self { node, ref name, opset, room, folder, .. } = *self;
+        Self { node, name: name.clone(), opset, operands, room, folder }
+    }
+
     /// The first result's name.
     pub(super) fn output(&self) -> &'a str {
         self.node.output.first().map_or("", String::as_str)

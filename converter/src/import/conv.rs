@@ -43,10 +43,16 @@ fn filters(builder: &mut Builder, weight: &Operand) -> Result<(ValueId, Vec<usiz
         shape_refusal("its weight", weight.shape(), expected)
     };
     match shape[..] {
-        [_, _, _, _] => Ok((builder.value(weight, "its weight")?, shape)),
+        [_, _, _, _] => {
+            let id = builder.value(weight, "its weight")?;
+            builder.weights(id, name, 0)?;
+            Ok((id, shape))
+        }
         [o, i, kw] => {
             let row = tensor.reshaped([o, i, 1, kw]).ok_or_else(wrong)?;
-            Ok((builder.made(&format!("{name}_of_rows"), row)?, shape))
+            let id = builder.made(&format!("{name}_of_rows"), row)?;
+            builder.weights(id, name, 0)?;
+            Ok((id, shape))
         }
         _ => Err(wrong()),
     }

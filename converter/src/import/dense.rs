@@ -108,7 +108,9 @@ fn weight(
         return Err(shape_refusal("its weight", tensor.shape(), expected));
     }
     if transposed && alpha == 1.0 {
-        return Ok((builder.value(w, "its weight")?, out));
+        let id = builder.value(w, "its weight")?;
+        builder.weights(id, name, 0)?;
+        return Ok((id, out));
     }
     let values = w.floats("its weight")?;
     super::build::finite(name, values)?;
@@ -120,7 +122,11 @@ fn weight(
     };
     let wrong = || shape_refusal("its weight", w.shape(), "as many values as its shape says");
     let tensor = Tensor::f32([out, depth], ordered).ok_or_else(wrong)?;
-    Ok((builder.made(&format!("{name}_as_rows"), tensor)?, out))
+    let id = builder.made(&format!("{name}_as_rows"), tensor)?;
+    if alpha == 1.0 {
+        builder.weights(id, name, 1)?;
+    }
+    Ok((id, out))
 }
 
 /// `beta * c` as `[O]`; c may broadcast.

@@ -78,6 +78,15 @@ pub enum Problem {
         /// ONNX's number of the type.
         found: i32,
     },
+    /// Integers come out.
+    #[error(
+        "output `{name}` holds quantized integers; keep the value that they are made of with --outputs, or \
+         put a DequantizeLinear behind them"
+    )]
+    IntegerOutput {
+        /// The output.
+        name: String,
+    },
     /// A batch whose pictures the network does not keep apart.
     #[error(
         "input `{input}` holds {batch} pictures in the file; of one alone, output `{output}` has the shape {found:?}, so they are not independent: give --input-shape {example}"

@@ -5,6 +5,7 @@ use super::call::{Call, Operand};
 use super::error::{Problem, Refusal, Refused, RefusedNode};
 use super::fold::{FOLDS, Fold, affordable};
 use super::order::label;
+use super::quantized::moved;
 use super::session::{Operands, Session};
 use super::view::SEE_VIEWS;
 use super::{ImportFn, OPERATORS, SEVERAL, SeveralFn, inputs, is_standard};
@@ -127,7 +128,14 @@ impl<'s, 'a> Nodes<'s, 'a> {
         let bound = node.input.iter().map(|i| self.operands.get(i.as_str()).cloned()).collect();
         let (opset, folder, name) = (self.session.opset, self.session.folder, name.to_owned());
         let mut call = Call { node, name, opset, operands: bound, room: self.room, folder };
-        let results = results(&mut call, self.builder, &mut self.room, read)?;
+        let grid = moved(&call, self.builder)?;
+        let mut results = results(&mut call, self.builder, &mut self.room, read)?;
+        if let Some(grid) = grid {
+            for result in &mut results {
+                let value = self.builder.without_view(&call, result)?;
+                *result = self.builder.integral(value, grid.clone());
+            }
+        }
         let named = node.output.iter().zip(results).filter(|(name, _)| !name.is_empty());
         for (name, result) in named {
             let result = match outputs.contains(&name.as_str()) {
@@ -163,7 +171,11 @@ fn results(
     }
     let tensors = match (fold(op), constant) {
         (Some(Fold::Values(compute)), true) | (Some(Fold::Shapes(compute)), _) => {
-            vec![compute(call)?]
+            let result = compute(call)?;
+            if op == "Transpose" {
+                builder.transposed_grid(call)?;
+            }
+            vec![result]
         }
         (None, true) => interpreted(call)?,
         _ => {

@@ -178,6 +178,9 @@ fn dense(
     let all = elements(batch).and_then(|count| count.checked_mul(rows)).unwrap_or(0);
     let x = a.seen(call, builder, vec![all, depth])?;
     let weight = b.transposed(call, builder)?.seen(call, builder, vec![columns, depth])?;
+    if let Operand::Constant { name, tensor } = &b.operand {
+        builder.weights(weight, name, tensor.shape().len().saturating_sub(1))?;
+    }
     let op = Op::Linear { activation: Activation::None };
     let y = builder.emit_part(call, op, vec![x, weight], vec![all, columns])?;
     let shape = [batch, &[rows, columns]].concat();

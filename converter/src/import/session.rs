@@ -5,6 +5,7 @@ use super::call::Operand;
 use super::error::{Problem, Refusal};
 use super::nodes::{Nodes, names};
 use super::order::Sources;
+use super::quantized::{Integers, settle};
 use super::{Options, inputs, weights};
 use crate::graph::{Activation, Graph, Op};
 use crate::onnx::GraphProto;
@@ -35,6 +36,7 @@ impl<'a> Session<'a> {
         let outputs = self.outputs(&sources)?;
         let order = sources.order(&outputs)?;
         let mut builder = Builder::default();
+        builder.integers = Integers::new(self.file);
         builder.graph.name = name.to_owned();
         for name in sources.names() {
             builder.values.unique(name);
@@ -46,6 +48,7 @@ impl<'a> Session<'a> {
         let operands = Nodes::new(self, &mut builder, operands).all(&order, &read, &outputs)?;
         bind_outputs(&mut builder, &operands, &outputs)?;
         self.check_batch(&builder.graph)?;
+        settle(&mut builder.graph);
         prune(&mut builder.graph);
         Ok(builder.graph)
     }
@@ -176,6 +179,9 @@ fn bind_outputs(
         let Some(Operand::Value { id, shape }) = operands.get(name) else {
             return Err(Problem::ConstantOutput { name: name.to_owned() });
         };
+        if builder.integers.contains(*id) {
+            return Err(Problem::IntegerOutput { name: name.to_owned() });
+        }
         let mut output = *id;
         if builder.graph.inputs.contains(id) || builder.graph.outputs.contains(id) {
             let taken = builder.graph.values.iter().any(|v| v.name == name);
