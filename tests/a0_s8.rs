@@ -5,7 +5,7 @@ use std::sync::LazyLock;
 use unbraid_converter::graph::{Graph, Op};
 use unbraid_converter::plan::{Plan, Target};
 use unbraid_converter::write::strand;
-use unbraid_runtime::Cpu;
+use unbraid_runtime::{Cpu, Kernels};
 use unbraid_tests::execute::cpus;
 use unbraid_tests::quantized::{observe, pictures, planned, quantized_to, repvgg_a0};
 
@@ -35,6 +35,26 @@ fn no_step_is_there_for_conversions_but_the_first() {
     assert_eq!(ops, [&["quantize"], &convs[..], &["global_average_pool", "conv_s8"]].concat());
     let nodes = A0.nodes.iter().filter(|node| !matches!(node.op, Op::Reshape)).count();
     assert_eq!(PLAN.steps.len(), nodes + 1);
+}
+
+/// Kernels of all steps on `cpu`, without repetition.
+fn kernels(cpu: Cpu) -> Vec<&'static str> {
+    let kernels = Kernels::new(cpu);
+    let mut names: Vec<&str> = PLAN.steps.iter().map(|step| kernels.name(step)).collect();
+    names.sort_unstable();
+    names.dedup();
+    names
+}
+
+#[test]
+fn no_layer_is_portable_where_a_simd_kernel_exists() {
+    for (name, cpu) in cpus() {
+        let names = kernels(cpu);
+        println!("{name}: {names:?}");
+        let portable = names.iter().filter(|name| name.ends_with("portable")).count();
+        let expected = if cpu == Cpu::PORTABLE { names.len() } else { 0 };
+        assert_eq!(portable, expected, "{name}: {names:?}");
+    }
 }
 
 #[test]
