@@ -13,10 +13,10 @@ const FACTOR: i8 = 127;
 
 /// `act(x * factor + shift)` of each channel.
 #[derive(Clone, Debug)]
-pub(in super::super) struct Channels<'a> {
-    pub(in super::super) factors: Vec<f64>,
-    pub(in super::super) shifts: Vec<f32>,
-    pub(in super::super) activation: &'a Activation,
+pub(in crate::plan) struct Channels<'a> {
+    pub(in crate::plan) factors: Vec<f64>,
+    pub(in crate::plan) shifts: Vec<f32>,
+    pub(in crate::plan) activation: &'a Activation,
 }
 
 impl Channels<'_> {
@@ -33,7 +33,7 @@ impl Channels<'_> {
 
 impl Lowering<'_> {
     /// Appends the step, if the operand lies as integers and has these channels. Returns whether.
-    pub(in super::super) fn channels_s8(
+    pub(in crate::plan) fn channels_s8(
         &mut self,
         node: &Node,
         id: ValueId,

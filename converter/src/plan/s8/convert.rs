@@ -9,12 +9,12 @@ use unbraid_runtime::step::{Element, Op};
 
 impl Lowering<'_> {
     /// The operand as f32: as it lies, or what its integers stand for.
-    pub(in super::super) fn real(&mut self, id: ValueId, place: Place) -> Result<Place, Kind> {
+    pub(in crate::plan) fn real(&mut self, id: ValueId, place: Place) -> Result<Place, Kind> {
         self.as_element(id, place, Element::F32)
     }
 
     /// The operand as a certain element.
-    pub(in super::super) fn as_element(
+    pub(in crate::plan) fn as_element(
         &mut self,
         id: ValueId,
         place: Place,
@@ -27,7 +27,7 @@ impl Lowering<'_> {
 
     /// All values of a buffer as an element: where they lie, if they lie as it, or where an earlier step
     /// has put them, or where a step of this name puts them.
-    pub(in super::super) fn converted(
+    pub(in crate::plan) fn converted(
         &mut self,
         name: String,
         from: Place,

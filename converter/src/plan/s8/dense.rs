@@ -25,23 +25,23 @@ const DISTANCE: u64 = 255;
 
 /// Weights as integers, in ONNX's order.
 #[derive(Clone, Debug)]
-pub(in super::super) struct Integers {
+pub(in crate::plan) struct Integers {
     /// `[O]...`, in -127..=127.
-    pub(in super::super) values: Vec<i8>,
+    pub(in crate::plan) values: Vec<i8>,
     /// What 1 stands for, one an output channel.
-    pub(in super::super) scales: Vec<f64>,
+    pub(in crate::plan) scales: Vec<f64>,
     /// 8, or 4 if no value needs more.
-    pub(in super::super) bits: u8,
+    pub(in crate::plan) bits: u8,
 }
 
 /// A layer that runs on integers.
 #[derive(Clone, Debug)]
-pub(in super::super) struct Quantized {
-    pub(in super::super) weights: Integers,
+pub(in crate::plan) struct Quantized {
+    pub(in crate::plan) weights: Integers,
     /// Of the operand.
-    pub(in super::super) input: step::Quantization,
+    pub(in crate::plan) input: step::Quantization,
     /// What the result is to be.
-    pub(in super::super) output: Element,
+    pub(in crate::plan) output: Element,
 }
 
 impl Integers {
@@ -138,7 +138,7 @@ pub(super) fn bounds(activation: &Activation, output: Element) -> (f32, f32) {
 impl Lowering<'_> {
     /// The integers of a layer whose operand and result lie so, if it can run on them: the operand is s8,
     /// and the weights are on a grid.
-    pub(in super::super) fn quantized(
+    pub(in crate::plan) fn quantized(
         &self,
         weight: ValueId,
         input: Element,
@@ -152,7 +152,7 @@ impl Lowering<'_> {
     }
 
     /// Packs everything and appends the step, or one a picture.
-    pub(in super::super) fn push_conv_s8(
+    pub(in crate::plan) fn push_conv_s8(
         &mut self,
         node: &Node,
         layer: &Layer<'_>,

@@ -20,7 +20,7 @@ const INEXACT: f64 = 1.0 / 64.0;
 
 /// Two operands of integers and the result's.
 #[derive(Clone, Copy, Debug)]
-pub(in super::super) struct Pairing {
+pub(in crate::plan) struct Pairing {
     function: Binary,
     /// The operands change places.
     swapped: bool,
@@ -31,19 +31,19 @@ pub(in super::super) struct Pairing {
 
 impl Pairing {
     /// What the result lies as.
-    pub(in super::super) fn output(&self) -> Element {
+    pub(in crate::plan) fn output(&self) -> Element {
         Element::S8(self.output)
     }
 
     /// The integers of a constant second operand.
-    pub(in super::super) fn integers(&self, values: &[f32]) -> Vec<i8> {
+    pub(in crate::plan) fn integers(&self, values: &[f32]) -> Vec<i8> {
         let [_, step::Quantization { scale, zero_point }] = self.operands;
         let grid = Quantization::of_activation(scale, zero_point);
         values.iter().map(|&v| grid.nearest(v.into())).collect()
     }
 
     /// The step; `None` where 32 bits do not hold it exactly enough.
-    pub(in super::super) fn step(&self, other: Source) -> Option<PairS8> {
+    pub(in crate::plan) fn step(&self, other: Source) -> Option<PairS8> {
         (1..=30).rev().find_map(|shift| {
             let (function, largest) = self.function(shift)?;
             let zero = i64::from(self.output.zero_point) << shift;
@@ -95,7 +95,7 @@ impl Pairing {
 impl Lowering<'_> {
     /// The arithmetic of a node whose first operand lies as integers and whose second one does too, or is
     /// constant, and whose result is to; `None` where steps have no such function.
-    pub(in super::super) fn pairing(
+    pub(in crate::plan) fn pairing(
         &self,
         node: &Node,
         function: Binary,
@@ -134,7 +134,7 @@ impl Lowering<'_> {
 
     /// Appends the 8-bit step of a function of one map and a constant that has one value, or one a
     /// channel, or of a map and itself. Returns whether.
-    pub(in super::super) fn with_constant_s8(
+    pub(in crate::plan) fn with_constant_s8(
         &mut self,
         node: &Node,
         function: Binary,

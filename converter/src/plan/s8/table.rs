@@ -8,7 +8,7 @@ use unbraid_runtime::step::{self, Element, Op};
 impl Lowering<'_> {
     /// Appends the table of a function, if the operand lies as integers and the result is to. Returns
     /// whether.
-    pub(in super::super) fn table(
+    pub(in crate::plan) fn table(
         &mut self,
         node: &Node,
         id: ValueId,

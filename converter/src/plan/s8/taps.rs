@@ -12,7 +12,7 @@ const ONE: i32 = 1 << 11;
 impl Lowering<'_> {
     /// What a resampling works on: the integers that the operand lies as, if elements are only picked, or
     /// the result is to be on the same grid and weighted sums of it stay on it; otherwise f32.
-    pub(in super::super) fn resampled(&self, node: &Node, taps: &[(usize, Taps)]) -> Element {
+    pub(in crate::plan) fn resampled(&self, node: &Node, taps: &[(usize, Taps)]) -> Element {
         let own = node.inputs.first().map_or(Element::F32, |&id| self.kept(id));
         let whole = |taps: &Taps| taps.runs().all(|(_, weights)| integers(weights).is_some());
         let picked =
@@ -24,7 +24,7 @@ impl Lowering<'_> {
 }
 
 /// Runs of weights as the runtime reads them, each behind the first of its elements.
-pub(in super::super) fn table(taps: &Taps) -> Vec<i32> {
+pub(in crate::plan) fn table(taps: &Taps) -> Vec<i32> {
     let entry = |(first, weights): (usize, &[f64])| {
         let weights = integers(weights).unwrap_or_default();
         std::iter::once(first as i32).chain(weights).collect::<Vec<_>>()
