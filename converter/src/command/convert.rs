@@ -36,6 +36,10 @@ pub(crate) struct Args {
     /// Keep the weights unpacked beside the packed ones, so that a board can choose other layouts.
     #[arg(long)]
     tunable: bool,
+    /// Take the bytes of the raw picture as they are in place of f32 values, a quarter of the memory: programs
+    /// then write the input with Session::write_pixels. Needs --int8 and --mean and --std.
+    #[arg(long, requires = "int8", requires = "mean")]
+    pixels: bool,
     /// Store each tensor of weights as a bitmap and its non-zero values, where that is smaller. The
     /// program that runs the file then needs memory for the weights beside the arena.
     #[arg(long)]
@@ -81,7 +85,7 @@ impl Args {
             target: self.network.target,
             tunable: self.tunable,
             fused_regions,
-            pixels: false,
+            pixels: self.pixels,
         }
     }
 
