@@ -341,3 +341,92 @@ fn data_that_cannot_be_used_is_refused() {
         &["2 labels", "10000 samples", "two.txt"],
     );
 }
+
+/// Flags that make integers of a network trained on these pictures: calibration on a lot of them.
+const INT8: [&str; 6] =
+    ["--int8", "--calibrate-limit", "40", "--calibrate", TRAINING, "--no-rounding"];
+const TRAINING: &str = "/usr/share/datasets/fashion-mnist/train-images-idx3-ubyte.gz";
+
+#[test]
+fn integers_are_measured_beside_floats() {
+    let (onnx, data) = (text(&model("repvgg_preserve.onnx")), test_pictures());
+    let arguments = [&*onnx, &data, "--limit", "1000", "--json"];
+    let answer = json(&eval(&[&arguments[..], &NORMALISED, &INT8].concat()));
+    let names = [0, 1].map(|k| answer["networks"][k]["name"].clone());
+    assert_eq!(names, ["float", "int8"]);
+    let right = [0, 1].map(|k| answer["networks"][k]["right"].as_u64().unwrap());
+    assert_eq!(right[0] as usize, right_by_the_oracle(&model("repvgg_preserve.onnx"), 1000));
+    assert!(right[0].abs_diff(right[1]) <= 10, "{right:?}");
+    let sqnr = answer["difference"]["sqnr_db"].as_f64().unwrap();
+    assert!((30.0..70.0).contains(&sqnr), "integers leave some noise, and little: {sqnr}");
+    assert!(answer["difference"]["share"].as_f64() < Some(0.02));
+}
+
+#[test]
+fn every_layer_of_integers_is_held_against_the_model() {
+    let folder = Folder::new();
+    let (onnx, strand) = (model("repvgg_preserve.onnx"), folder.path("s8.strand"));
+    assert_code(&convert(&onnx, &strand, &[&INT8[..], &NORMALISED].concat()), 0);
+    let (page, data) = (text(&folder.path("layers.html")), test_pictures());
+    let compare = |strand: &Path, flags: &[&str]| {
+        let head = ["compare", &text(&onnx), &text(strand), "--data", &data, "--limit", "8"];
+        json(&unbraid([&head, &NORMALISED[..], flags, &["--layers", "--json"]].concat()))
+    };
+    let answer = compare(&strand, &["--report", &page]);
+    let layers = answer["layers"].as_array().unwrap();
+    let s8: Vec<&Value> = layers.iter().filter(|layer| layer["stored"] == "s8").collect();
+    assert!(s8.len() >= 8, "{} of {}", s8.len(), layers.len());
+    for layer in &s8 {
+        let figure = |key: &str| layer[key].as_f64().unwrap_or_else(|| panic!("{key}: {layer}"));
+        assert_eq!(layer["unlike_portable"], 0, "{layer}");
+        assert!(figure("sqnr_db") > 20.0 && figure("cosine") > 0.99, "{layer}");
+        assert!(
+            figure("sqnr_db") < figure("grid_db") + 0.1,
+            "no better than the integers: {layer}"
+        );
+        assert!(figure("cut_off") < 0.01 && figure("max_rel") < 0.5, "{layer}");
+        assert!(layer["worst"][0].as_str().unwrap().starts_with('#'));
+    }
+    let html = fs::read_to_string(&page).unwrap();
+    assert!(layers.iter().all(|layer| html.contains(layer["name"].as_str().unwrap())));
+
+    // What is advised on can be done: by the name that the advice has.
+    let advised = answer["advice"][0].as_str().unwrap();
+    assert!(html.contains("--float NODE") && advised.contains("--float NODE"), "{advised}");
+    let name = advised.split(' ').next().unwrap();
+    let float = folder.path("float.strand");
+    let flags = ["--float", name, "--ranges", "minmax"];
+    assert_code(&convert(&onnx, &float, &[&INT8[..], &NORMALISED, &flags].concat()), 0);
+    let answer = compare(&float, &[]);
+    let layers = answer["layers"].as_array().unwrap();
+    let layer = layers.iter().find(|layer| layer["name"] == name).unwrap();
+    assert_ne!(layer["op"], "conv_s8", "computed in float, and rounded for what reads it");
+}
+
+#[test]
+fn calibration_on_what_cannot_be_used_is_refused_and_leaves_no_file() {
+    let folder = Folder::new();
+    let onnx = model("repvgg_preserve.onnx");
+    let empty = folder.path("empty");
+    fs::create_dir(&empty).unwrap();
+    let wide = folder.file("wide.npz", npz(&[("input", npy::write(&[2, 1, 9, 9], &[0.5; 162]))]));
+    let nan = npz(&[("input", npy::write(&[1, 1, 28, 28], &[f32::NAN; 784]))]);
+    let nan = folder.file("nan.npz", nan);
+    for (data, words) in [
+        (&empty, &["no picture"][..]),
+        (&folder.path("nowhere"), &["cannot read"]),
+        (&wide, &["[2, 1, 9, 9]", "[1, 1, 28, 28]"]),
+        (&nan, &["NaN", "#0"]),
+    ] {
+        let strand = folder.path("net.strand");
+        let done = convert(&onnx, &strand, &["--int8", "--calibrate", &text(data)]);
+        assert_refused(&done, 1, &[&[&*text(data)], words].concat());
+        assert!(!strand.exists());
+    }
+    let strand = folder.path("one.strand");
+    let one = sorted(&folder, "one", &[0]);
+    let flags = ["--int8", "--calibrate", &text(&one)];
+    let done = convert(&onnx, &strand, &[&flags, &NORMALISED[..]].concat());
+    assert_code(&done, 0);
+    assert!(stderr(&done).contains("warning"), "one picture is no calibration: {}", stderr(&done));
+}

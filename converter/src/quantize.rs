@@ -78,7 +78,8 @@ pub fn quantize(
     samples: &Samples,
     options: &Options,
 ) -> Result<Quantized, QuantizeError> {
-    let is_node = |name: &&String| graph.nodes.iter().any(|node| node.name == **name);
+    let is_node =
+        |name: &&String| graph.nodes.iter().any(|node| grids::is_called(graph, node, name));
     if let Some(name) = options.float_nodes.iter().find(|name| !is_node(name)) {
         return Err(QuantizeError::NoSuchNode { name: name.clone() });
     }

@@ -17,6 +17,7 @@ use report::Answer;
 use std::num::NonZeroUsize;
 use std::path::{Path, PathBuf};
 use unbraid_converter::data::{Classes, Dataset, Labels, Options, Port, Preprocess};
+use unbraid_converter::graph::Graph;
 use unbraid_converter::picture::Resize;
 use unbraid_converter::{import, plan, write};
 use unbraid_runtime::Model;
@@ -55,8 +56,9 @@ pub(crate) struct Args {
     #[arg(long, value_name = "P", default_value_t = 255.0, requires = "reference")]
     peak: f64,
     /// A second network on the same samples: how right it is, how often its best class is another, and
-    /// how far its outputs are from those of the first.
-    #[arg(long, value_name = "OTHER.strand")]
+    /// how far its outputs are from those of the first. With --int8, which is such a second network
+    /// itself, not needed.
+    #[arg(long, value_name = "OTHER.strand", conflicts_with = "int8")]
     against: Option<PathBuf>,
     /// Samples at once; the results do not depend on it.
     #[arg(long, value_name = "N", default_value = "1")]
@@ -81,7 +83,7 @@ pub(crate) fn eval(args: &Args) -> Result<String, Failure> {
     let names_of_classes = labels::of(args.labels.as_deref(), &models[0])?;
     let outputs = data::ports(models[0].outputs());
     let classes = Classes { names: names_of_classes, count: class_count(&outputs[0]) };
-    let samples = samples(args, &models[0], &classes)?;
+    let samples = samples(args, &models, &classes)?;
     let reference = args.reference.as_deref();
     let reference =
         reference.map(|path| references(args, path, &outputs[0], &samples)).transpose()?;
@@ -96,26 +98,22 @@ pub(crate) fn eval(args: &Args) -> Result<String, Failure> {
 
 /// The networks to measure and what they are called.
 fn networks(args: &Args) -> Result<Vec<(String, Strand)>, Failure> {
-    let mut networks = vec![first(args)?];
+    let file = Strand::open(&args.file)?;
+    let mut networks = match file.is_strand() {
+        false => made(args)?,
+        true if args.network.given() => {
+            let what = format!("{} is a network already", args.file.display());
+            return Err(Failure::usage(what).help(
+                "flags that say what to make of a model go to `unbraid convert`; or give the ONNX \
+                 model",
+            ));
+        }
+        true => vec![(file_name(&args.file), file)],
+    };
     if let Some(path) = &args.against {
         networks.push((file_name(path), Strand::open(path)?));
     }
     Ok(networks)
-}
-
-fn first(args: &Args) -> Result<(String, Strand), Failure> {
-    let file = Strand::open(&args.file)?;
-    match file.is_strand() {
-        false => Ok((args.network.kind().to_owned(), made(args)?)),
-        true if args.network.given() => {
-            let what = format!("{} is a network already", args.file.display());
-            Err(Failure::usage(what).help(
-                "flags that say what to make of a model go to `unbraid convert`; or give the ONNX \
-                 model",
-            ))
-        }
-        true => Ok((file_name(&args.file), file)),
-    }
 }
 
 fn file_name(path: &Path) -> String {
@@ -135,14 +133,21 @@ fn alike(models: &[Model<'_>], names: &[String]) -> Result<(), Failure> {
     }
 }
 
-/// The ONNX model as `convert` makes it.
-fn made(args: &Args) -> Result<Strand, Failure> {
+/// The ONNX model as `convert` makes it: in float, and in integers too if that is asked for.
+fn made(args: &Args) -> Result<Vec<(String, Strand)>, Failure> {
     let graph = import::load(&args.file, &args.network.import())?;
     let mut fused = args.network.fuse(graph);
     args.network.prune(&mut fused.graph);
-    args.network.quantize(&mut fused.graph, &args.input.preprocess())?;
+    let mut networks = vec![("float".to_owned(), strand(args, &fused.graph)?)];
+    if args.network.quantize(&mut fused.graph, &args.input.preprocess())?.is_some() {
+        networks.push(("int8".to_owned(), strand(args, &fused.graph)?));
+    }
+    Ok(networks)
+}
+
+fn strand(args: &Args, graph: &Graph) -> Result<Strand, Failure> {
     let options = plan::Options { target: args.network.target, ..plan::Options::default() };
-    let plan = plan::plan(&fused.graph, &options).during("plan", &args.file)?;
+    let plan = plan::plan(graph, &options).during("plan", &args.file)?;
     Ok(Strand::made(&args.file, write::strand(&plan)?))
 }
 
@@ -153,7 +158,8 @@ fn class_count(output: &Port) -> Option<usize> {
     long.next().is_none().then_some(classes)
 }
 
-fn samples(args: &Args, model: &Model<'_>, classes: &Classes) -> Result<Dataset, Failure> {
+fn samples(args: &Args, models: &[Model<'_>], classes: &Classes) -> Result<Dataset, Failure> {
+    let model = &models[0];
     let likeness = args.reference.is_some();
     if !likeness && classes.count.is_none() {
         let output = model.outputs().next().map(|port| format!("{:?}", port.axes()));
@@ -168,7 +174,7 @@ fn samples(args: &Args, model: &Model<'_>, classes: &Classes) -> Result<Dataset,
         preprocess: args.input.preprocess(),
         limit: args.limit.map(NonZeroUsize::get),
         seed: args.seed,
-        labels: match (likeness, args.against.is_some()) {
+        labels: match (likeness, models.len() > 1) {
             (true, _) => Labels::Ignored,
             (false, true) => Labels::Welcome,
             (false, false) => Labels::Required,

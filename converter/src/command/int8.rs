@@ -42,7 +42,7 @@ pub(crate) struct Args {
     /// Leave the last convolution or dense layer in float.
     #[arg(long, requires = "int8")]
     float_last: bool,
-    /// Leave this node in float; may be given for several nodes.
+    /// Leave this node, or the node with this result, in float; may be given for several.
     #[arg(long, value_name = "NODE", requires = "int8")]
     float: Vec<String>,
     /// Do not scale channels across layers.

@@ -100,11 +100,6 @@ impl Args {
         self.int8.quantize(graph, preprocess, !self.mean.is_empty())
     }
 
-    /// What the network computes in.
-    pub(crate) fn kind(&self) -> &'static str {
-        if self.int8.given() { "int8" } else { "float" }
-    }
-
     /// Whether a flag says what to make of a model, which is no question for a file that is made.
     pub(crate) fn given(&self) -> bool {
         let lists = [self.outputs.len(), self.mean.len(), self.std.len(), self.input_shape.len()];

@@ -126,18 +126,25 @@ impl Selection {
     }
 }
 
+/// Whether a name is that of a node or of its result: reports of layers have the one or the other.
+pub(super) fn is_called(graph: &Graph, node: &Node, name: &str) -> bool {
+    node.name == name || graph.get(node.output).name == name
+}
+
 /// The layers to quantize, and those that the options leave in float.
 fn layers(graph: &Graph, options: &Options) -> (Vec<usize>, Vec<(usize, &'static str)>) {
     let is_layer = |&index: &usize| Form::of(graph, &graph.nodes[index]) == Form::Layer;
     let all: Vec<usize> = (0..graph.nodes.len()).filter(is_layer).collect();
     let reason = |index: usize| {
-        let name = &graph.nodes[index].name;
+        let node = &graph.nodes[index];
         let first = options.float_first && Some(&index) == all.first();
         let last = options.float_last && Some(&index) == all.last();
         match () {
             () if first => Some("it is the first, and --float-first was given"),
             () if last => Some("it is the last, and --float-last was given"),
-            () if options.float_nodes.contains(name) => Some("it was named to stay in float"),
+            () if options.float_nodes.iter().any(|name| is_called(graph, node, name)) => {
+                Some("it was named to stay in float")
+            }
             () => None,
         }
     };

@@ -50,7 +50,7 @@ pub struct Options {
     pub float_first: bool,
     /// Leave the last convolution or dense layer in float.
     pub float_last: bool,
-    /// Names of further nodes to leave in float.
+    /// Further nodes to leave in float, by their names or those of their results.
     pub float_nodes: Vec<String>,
     /// The first input is a raw picture of 0 to 255: its scale is 1, its zero point -128.
     pub raw_pixels: bool,

@@ -20,6 +20,9 @@ pub(super) enum Cause {
 
 /// A ratio, in power, above which a layer is as good as exact: 50 dB.
 const EXACT: f64 = 1e-5;
+/// A range of so many root mean squares leaves room for a narrower one: of a normal distribution the
+/// best one reaches over 8 deviations (Banner et al., 2019).
+const WIDE: f64 = 12.0;
 /// The part of a sum that counts as most of it.
 const MOST: f64 = 0.5;
 
@@ -60,6 +63,11 @@ impl fmt::Display for Cause {
                 "{:.2} % of its values lie beyond the range of its integers: a wider range \
                  (--ranges minmax), or calibration on pictures like the worst",
                 100.0 * share
+            ),
+            Self::Coarse(range) if *range < WIDE => write!(
+                f,
+                "256 integers over {range:.0} times the root mean square of its values, as narrow a \
+                 range as they allow, are all it can have: this layer in f32 (--float NODE)"
             ),
             Self::Coarse(range) => write!(
                 f,
@@ -109,6 +117,8 @@ mod tests {
         assert_eq!(Cause::of(&cut, 0.0), Cause::CutOff(0.5));
         let coarse = layer(4.0, &[1.0, 3.0], &[0.0, 4.0]);
         assert!(matches!(Cause::of(&coarse, 0.0), Cause::Coarse(range) if range > 400.0));
+        assert!(Cause::of(&coarse, 0.0).to_string().contains("--ranges percentile"));
+        assert!(!Cause::Coarse(8.0).to_string().contains("--ranges"), "it is narrow already");
     }
 
     #[test]

@@ -38,12 +38,16 @@ impl Findings {
         let named = |worst: Option<(usize, f64)>| worst.map(|(at, ratio)| (sample_name(at), ratio));
         let ratios: Vec<Option<f64>> = ratios(layers, steps);
         let measured = layers.iter().zip(names).enumerate();
-        let facts: Vec<LayerFacts> = measured
+        let facts: Vec<(LayerFacts, Cause)> = measured
             .filter_map(|(at, (layer, name))| {
                 let layer = layer.as_ref()?;
                 let before = before(at, steps, &ratios);
                 let worst = named(layer.worst());
-                Some(LayerFacts { name: (*name).to_owned(), worst, ..facts(layer, before) })
+                let cause = Cause::of(layer, before);
+                let facts = facts(layer, before);
+                let cause_text = cause.to_string();
+                let name = (*name).to_owned();
+                Some((LayerFacts { name, worst, cause: cause_text, ..facts }, cause))
             })
             .collect();
         let outputs_ratio = outputs.sums().noise_to_signal();
@@ -59,7 +63,7 @@ impl Findings {
             layers: Layers {
                 samples: outputs.samples.len(),
                 sqnr_db: finite(sums.decibels()),
-                layers: facts,
+                layers: facts.into_iter().map(|(facts, _)| facts).collect(),
                 advice,
                 ..Layers::default()
             },
@@ -116,7 +120,18 @@ impl Findings {
         table.row([name, none(), none(), total, none(), none(), rel, none()]);
         let advice: String =
             self.layers.advice.iter().map(|line| format!("what would help: {line}\n")).collect();
-        format!("{table}\n{}{advice}{foot}", self.unlike_portable())
+        format!("{table}\n{}{advice}{}{foot}", self.unlike_portable(), self.rescaled())
+    }
+
+    /// A word about channels of other scales than the model's.
+    fn rescaled(&self) -> String {
+        match self.layers.layers.iter().filter(|layer| layer.rescaled).count() {
+            0 => String::new(),
+            count => format!(
+                "{count} of the values have channels of other scales than in the model, which the next \
+                 layer takes back (equalisation): y is the model's value in those scales\n"
+            ),
+        }
     }
 
     /// A word about kernels on integers that are not the portable ones to the bit.
@@ -167,7 +182,6 @@ fn facts(layer: &Layer, before: f64) -> LayerFacts {
         cut_off: s8.then(|| layer.grid.share()),
         unlike_portable: layer.unlike_portable,
         own_noise: (sums.noise_to_signal() - before).max(0.0),
-        cause: Cause::of(layer, before).to_string(),
         ..LayerFacts::default()
     }
 }
@@ -207,10 +221,13 @@ fn reads(step: &Step) -> Vec<Span> {
 }
 
 /// The layers that add most noise themselves, with what would help them.
-fn advice(layers: &[LayerFacts], outputs: f64) -> Vec<String> {
-    let worth = |layer: &&LayerFacts| !layer.cause.is_empty() && layer.own_noise > PART * outputs;
-    let mut worst: Vec<&LayerFacts> = layers.iter().filter(worth).collect();
-    worst.sort_by(|a, b| b.own_noise.total_cmp(&a.own_noise));
-    let line = |layer: &&LayerFacts| format!("{} ({}): {}", layer.name, layer.op, layer.cause);
+fn advice(layers: &[(LayerFacts, Cause)], outputs: f64) -> Vec<String> {
+    let worth = |(layer, cause): &&(LayerFacts, Cause)| {
+        !matches!(cause, Cause::Exact | Cause::Inherited) && layer.own_noise > PART * outputs
+    };
+    let mut worst: Vec<&(LayerFacts, Cause)> = layers.iter().filter(worth).collect();
+    worst.sort_by(|(a, _), (b, _)| b.own_noise.total_cmp(&a.own_noise));
+    let line =
+        |(layer, cause): &&(LayerFacts, Cause)| format!("{} ({}): {cause}", layer.name, layer.op);
     worst.iter().take(ADVISED).map(line).collect()
 }
