@@ -5,6 +5,9 @@ use std::sync::LazyLock;
 use unbraid_converter::graph::{Graph, Op};
 use unbraid_converter::plan::{Plan, Target};
 use unbraid_converter::write::strand;
+use unbraid_runtime::kernels::contract::{first, select};
+use unbraid_runtime::kernels::conv_s8::{ConvolutionS8, WINOGRAD};
+use unbraid_runtime::step::{self, Step};
 use unbraid_runtime::{Cpu, Kernels};
 use unbraid_tests::execute::cpus;
 use unbraid_tests::quantized::{observe, pictures, planned, quantized_to, repvgg_a0};
@@ -55,6 +58,24 @@ fn no_layer_is_portable_where_a_simd_kernel_exists() {
         let expected = if cpu == Cpu::PORTABLE { names.len() } else { 0 };
         assert_eq!(portable, expected, "{name}: {names:?}");
     }
+}
+
+#[test]
+fn every_layer_of_stride_1_runs_as_winograd_where_the_cpu_can() {
+    let stride = |step: &Step| match &step.op {
+        step::Op::ConvS8(conv) if conv.window.kernel.w == 3 => conv.window.stride.w,
+        _ => 0,
+    };
+    let names = |cpu: Cpu, wanted: u32| -> Vec<&str> {
+        let steps = PLAN.steps.iter().filter(|step| stride(step) == wanted);
+        steps.map(|step| Kernels::new(cpu).name(step)).collect()
+    };
+    let cpu = Cpu::detect();
+    let direct = select::<ConvolutionS8>(cpu).name;
+    let winograd = first(WINOGRAD, cpu).map_or(direct, |kernel| kernel.name);
+    assert_eq!(names(cpu, 1), [winograd; 17]);
+    assert_eq!(names(cpu, 2), [direct; 5]);
+    assert_eq!(names(Cpu::PORTABLE, 1), ["conv_s8_portable"; 17]);
 }
 
 #[test]

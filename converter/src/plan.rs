@@ -50,13 +50,15 @@ pub struct Target {
     /// Bytes of scratch that a convolution may ask for to stage several output rows at once; one
     /// row gets what it needs.
     pub conv_scratch: u32,
+    /// Bytes of scratch that an 8-bit convolution may ask for where Winograd is faster.
+    pub winograd_scratch: u32,
 }
 
 /// Every target; the first is the default.
 pub const TARGETS: &[Target] = &[
-    Target { name: "any", number: 0, conv_scratch: 256 << 10 },
+    Target { name: "any", number: 0, conv_scratch: 256 << 10, winograd_scratch: 640 << 10 },
     // Microcontrollers count every byte of RAM: stage no more than a row demands.
-    Target { name: "cortex-m", number: 1, conv_scratch: 0 },
+    Target { name: "cortex-m", number: 1, conv_scratch: 0, winograd_scratch: 0 },
 ];
 
 impl Target {

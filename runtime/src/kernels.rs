@@ -38,7 +38,7 @@ pub mod top_k_f32;
 
 use crate::cpu::Cpu;
 use crate::step::{Element, Layout, LayoutS8, Op, Step};
-use contract::{Kernel, select};
+use contract::{Kernel, first, select};
 use conv_f32::ConvF32;
 use conv_s8::ConvolutionS8;
 use convert::{DequantizeS8, QuantizeF32};
@@ -62,7 +62,8 @@ pub struct Kernels {
     pub(crate) cpu: Cpu,
     pub(crate) conv_f32: &'static Kernel<ConvF32>,
     pub(crate) depthwise_f32: &'static Kernel<DepthwiseF32>,
-    pub(crate) conv_s8: &'static Kernel<ConvolutionS8>,
+    conv_s8: &'static Kernel<ConvolutionS8>,
+    winograd_s8: Option<&'static Kernel<ConvolutionS8>>,
     pub(crate) depthwise_s8: &'static Kernel<DepthwiseS8>,
     pub(crate) linear_f32: &'static Kernel<LinearF32>,
     pub(crate) pool_f32: &'static Kernel<PoolF32>,
@@ -87,6 +88,7 @@ impl Kernels {
             conv_f32: select(cpu),
             depthwise_f32: select(cpu),
             conv_s8: select(cpu),
+            winograd_s8: first(conv_s8::WINOGRAD, cpu),
             depthwise_s8: select(cpu),
             linear_f32: select(cpu),
             pool_f32: select(cpu),
@@ -109,6 +111,11 @@ impl Kernels {
     /// The CPU features that were asked for.
     pub fn cpu(&self) -> Cpu {
         self.cpu
+    }
+
+    /// The kernel of a dense s8 convolution, one that [prefers Winograd](conv_s8::prefers_winograd) or not.
+    pub(crate) fn conv_s8(&self, prefers_winograd: bool) -> &'static Kernel<ConvolutionS8> {
+        self.winograd_s8.filter(|_| prefers_winograd).unwrap_or(self.conv_s8)
     }
 
     /// Name of the kernel that executes `step`.
@@ -138,7 +145,10 @@ impl Kernels {
             Op::PairS8(_) => self.pair_s8.name,
             Op::TableS8(_) => self.table_s8.name,
             Op::ConvS8(conv) => match conv.layout {
-                LayoutS8::Nr16Kr4 | LayoutS8::Nr16Kr4Bits4 => self.conv_s8.name,
+                LayoutS8::Nr16Kr4 | LayoutS8::Nr16Kr4Bits4 => {
+                    let (input, output) = (step.input.dims, step.output.dims);
+                    self.conv_s8(conv_s8::prefers_winograd(conv, input, output)).name
+                }
                 LayoutS8::Dw16 => self.depthwise_s8.name,
             },
         }

@@ -18,6 +18,8 @@ pub enum Numbers {
     /// The ends of their range only: the largest sums, and ones that saturate halfway in kernels that
     /// should not.
     Extreme,
+    /// The least number of each range everywhere: the largest sum that there is.
+    Least,
 }
 
 /// One convolution: shapes, types and ranges.
@@ -174,6 +176,7 @@ fn integers(random: &mut Random, numbers: Numbers, (lo, hi): (i8, i8), len: usiz
     let mut any = || match numbers {
         Numbers::Random => (i32::from(lo) + (random.bits() % span) as i32) as i8,
         Numbers::Extreme => random.pick(&[lo, lo, lo, hi]),
+        Numbers::Least => lo,
     };
     (0..len).map(|_| any()).collect()
 }

@@ -102,14 +102,25 @@ impl<C: Contract> Kernel<C> {
 
 /// The first kernel of the contract's list that `cpu` can run.
 pub const fn select<C: Contract>(cpu: Cpu) -> &'static Kernel<C> {
-    let mut rest = C::LIST;
+    match first(C::LIST, cpu) {
+        Some(kernel) => kernel,
+        None => C::PORTABLE,
+    }
+}
+
+/// The first kernel of a list that `cpu` can run.
+pub const fn first<C: Contract>(
+    list: &'static [Kernel<C>],
+    cpu: Cpu,
+) -> Option<&'static Kernel<C>> {
+    let mut rest = list;
     while let [kernel, worse @ ..] = rest {
         if cpu.has(kernel.needs) {
-            return kernel;
+            return Some(kernel);
         }
         rest = worse;
     }
-    C::PORTABLE
+    None
 }
 
 /// A contract whose kernels are one loop body, compiled for several instruction sets.

@@ -16,6 +16,7 @@
 mod geometry;
 mod pack;
 mod portable;
+mod winograd;
 #[cfg(target_arch = "x86_64")]
 mod x86;
 
@@ -24,16 +25,15 @@ use super::requantize::Requantize;
 use crate::step::{Border, ConvS8, LayoutS8, Operand};
 use core::ops::Range;
 use geometry::Geometry;
+use winograd::Winograd;
 
 pub use super::conv_f32::{NR, bias_len, pack_channels, panels};
 pub use geometry::{scratch_len, weights_len};
 pub use pack::{pack, pack_bits4};
+pub use winograd::{prefers_winograd, winograd_pays, winograd_scratch_len};
 
 /// Input channels that lie side by side in the weights: one dot product of four bytes.
 pub const KR: usize = 4;
-
-/// Bands start at multiples of this many output rows.
-pub const ROW_QUANTUM: usize = 1;
 
 /// Most products that a sum may have: `products * 128 * 127 + 2^30 < 2^31`, where 2^30 bounds the bias.
 pub const MAX_DEPTH: usize = (1 << 30) / (128 * 127);
@@ -64,6 +64,7 @@ pub struct Args<'a> {
     outside: i8,
     tensors: Tensors<'a>,
     requantize: Requantize<'a>,
+    prefers_winograd: bool,
 }
 
 impl<'a> Args<'a> {
@@ -90,7 +91,19 @@ impl<'a> Args<'a> {
             && tensors.sums.len() == vector;
         let outside = input.element.quantization()?.zero_point;
         let requantize = Requantize::new(conv, output.element, &tensors, vector)?;
-        fits.then_some(Self { geometry, layout: *layout, outside, tensors, requantize })
+        let prefers_winograd = Winograd::is_granted(&geometry, conv);
+        let layout = *layout;
+        fits.then_some(Self { geometry, layout, outside, tensors, requantize, prefers_winograd })
+    }
+
+    /// [`prefers_winograd`] of the step.
+    pub fn prefers_winograd(&self) -> bool {
+        self.prefers_winograd
+    }
+
+    /// Bands begin at multiples of this many output rows.
+    pub fn row_quantum(&self) -> usize {
+        if self.prefers_winograd { winograd::TILE } else { 1 }
     }
 
     /// Number of values in one output row.
@@ -114,6 +127,13 @@ impl Operands for Args<'_> {
         self.geometry.scratch_len(self.layout, 1)
     }
 }
+
+/// Kernels for convolutions that [`winograd_scratch_len`] knows, best first. Of others, or with less scratch
+/// than that, they compute the direct sum.
+pub const WINOGRAD: &[Kernel<ConvolutionS8>] = &[
+    #[cfg(target_arch = "x86_64")]
+    winograd::x86::KERNEL,
+];
 
 /// The contract. Values are the bytes of the output.
 #[derive(Clone, Copy, Debug)]

@@ -121,7 +121,9 @@ impl<'a> Job<'a> {
         match &self.args {
             Args::Conv(args) => kernels.conv_f32.run_bytes(cpu, args, rows, y, scratch),
             Args::Depthwise(args) => kernels.depthwise_f32.run_bytes(cpu, args, rows, y, scratch),
-            Args::ConvS8(args) => kernels.conv_s8.run_bytes(cpu, args, rows, y, scratch),
+            Args::ConvS8(args) => {
+                kernels.conv_s8(args.prefers_winograd()).run_bytes(cpu, args, rows, y, scratch)
+            }
             Args::DepthwiseS8(args) => kernels.depthwise_s8.run_bytes(cpu, args, rows, y, scratch),
             Args::Linear(args) => kernels.linear_f32.run_bytes(cpu, args, rows, y, scratch),
             Args::Pool(args) => kernels.pool_f32.run_bytes(cpu, args, rows, y, scratch),
@@ -292,7 +294,7 @@ impl<'a> Args<'a> {
                 (rows, args.output_row(), usize::try_from(conv_f32::ROW_QUANTUM).ok()?)
             }
             Self::Depthwise(args) => (rows, args.output_row(), depthwise_f32::ROW_QUANTUM),
-            Self::ConvS8(args) => (rows, args.output_row(), conv_s8::ROW_QUANTUM),
+            Self::ConvS8(args) => (rows, args.output_row(), args.row_quantum()),
             Self::DepthwiseS8(args) => (rows, args.output_row(), depthwise_s8::ROW_QUANTUM),
             Self::Linear(args) => (args.panels(), conv_f32::NR, 1),
             Self::Pool(args) => (rows, args.output_row(), pool_f32::ROW_QUANTUM),

@@ -199,12 +199,17 @@ impl Lowering<'_> {
         y: Dims,
     ) -> Result<u32, Kind> {
         let (window, groups) = (&layer.window, layer.groups()?);
-        self.scratch(window, x, y, |rows| match layout {
+        let direct = self.scratch(window, x, y, |rows| match layout {
             LayoutS8::Dw16 => depthwise_s8::scratch_len(window),
             LayoutS8::Nr16Kr4 | LayoutS8::Nr16Kr4Bits4 => {
                 conv_s8::scratch_len(layout, window, groups, x, y, rows)
             }
-        })
+        })?;
+        let pays = conv_s8::winograd_pays(layout, window, groups, x, y);
+        let winograd = conv_s8::winograd_scratch_len(layout, window, groups, x, y)
+            .and_then(|bytes| u32::try_from(bytes).ok())
+            .filter(|&bytes| pays && bytes <= self.target.winograd_scratch);
+        Ok(winograd.map_or(direct, |bytes| bytes.max(direct)))
     }
 }
 

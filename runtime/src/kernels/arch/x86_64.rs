@@ -7,6 +7,7 @@
 
 pub(crate) mod s8;
 pub(crate) mod s8_columns;
+pub(crate) mod words;
 
 use core::arch::x86_64::*;
 

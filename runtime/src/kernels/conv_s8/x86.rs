@@ -25,7 +25,7 @@ use core::ops::Range;
 use stage::Staged;
 
 pub(super) use avx2::KERNEL as AVX2;
-pub(super) use vnni::KERNEL as VNNI;
+pub(super) use vnni::{KERNEL as VNNI, run as run_vnni};
 
 /// One block of panels at one output row: all that its tiles share.
 struct Row<'a> {

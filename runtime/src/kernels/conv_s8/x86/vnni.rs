@@ -20,7 +20,7 @@ const MENU: &Menu = &[14, 14, 9, 7];
 const FLIP: u8 = 0x80;
 
 #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,avx512vnni,avx2,fma")]
-fn run(args: &Args<'_>, rows: Range<usize>, y: &mut [u8], scratch: &mut [u8]) {
+pub(in super::super) fn run(args: &Args<'_>, rows: Range<usize>, y: &mut [u8], scratch: &mut [u8]) {
     let computed =
         conv_rows(args, rows, y, scratch, (MENU, FLIP), |row, at, y| tile_of(row, at, y));
     debug_assert!(computed.is_some(), "Args::new and Kernel::run proved all extents");
