@@ -5,8 +5,8 @@
 //!                   └─ pack → weights section ────┴→ Plan
 //! ```
 //!
-//! Here ONNX's axis order ends: feature maps become NHWC f32 in 64-byte aligned spans of one arena,
-//! weights are packed for the kernels. What the steps cannot express is a [`PlanError`] that lists
+//! Here ONNX's axis order ends: feature maps become NHWC, of f32 or 8-bit integers as the graph quantizes
+//! them, in 64-byte aligned spans of one arena, weights are packed for the kernels. What the steps cannot express is a [`PlanError`] that lists
 //! every such node.
 
 pub mod arena;
@@ -108,11 +108,12 @@ pub struct Plan {
     /// For each step the name of the graph value that is complete after it; other steps (partial
     /// or reordered copies) have names that no value has.
     pub names: Vec<String>,
-    /// The weights section: little-endian f32, every tensor 64-byte aligned, equal ones once.
+    /// The weights section: little-endian, every tensor 64-byte aligned and filled up to whole words, equal
+    /// ones once.
     pub weights: Vec<u8>,
     /// Where the tensors of the weights section lie, in order.
     pub tensors: Vec<Span>,
-    /// For a tunable file: the weights of the convolutions, OIHW, in order of the steps.
+    /// For a tunable file: the weights of the f32 convolutions, OIHW, in order of the steps.
     pub plain: Option<Vec<f32>>,
     /// What the caller writes.
     pub inputs: Vec<PlannedPort>,
