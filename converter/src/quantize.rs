@@ -13,15 +13,18 @@ pub mod account;
 pub mod activations;
 mod bias;
 mod calibrated;
+pub mod cheapest;
 mod doubts;
 pub mod equalise;
 mod error;
 mod forms;
+pub mod goal;
 mod grids;
 mod homogeneous;
 pub mod judge;
 mod least_squares;
 mod matrix;
+mod meet;
 pub mod moments;
 pub mod options;
 mod patches;
@@ -29,6 +32,7 @@ mod ranges;
 pub mod rounding;
 pub mod samples;
 mod search;
+pub mod sensitivity;
 pub mod simulate;
 mod walk;
 mod warning;
@@ -37,8 +41,10 @@ mod weights;
 pub use account::{Account, Pass};
 pub use activations::Activations;
 pub use error::QuantizeError;
+pub use goal::{Goal, Labelled, LabelledError};
 pub use options::{Options, RangeMethod};
 pub use samples::{Samples, SamplesError};
+pub use sensitivity::Sensitivity;
 pub use warning::Warning;
 
 use crate::graph::{Graph, ValueId};
@@ -78,6 +84,20 @@ pub fn quantize(
     samples: &Samples,
     options: &Options,
 ) -> Result<Quantized, QuantizeError> {
+    quantize_to(graph, samples, options, None)
+}
+
+/// Quantizes a fused graph; if it does not reach the goal, leaves the cheapest set of layers that is
+/// enough in float.
+///
+/// # Errors
+/// As [`quantize`].
+pub fn quantize_to(
+    graph: &Graph,
+    samples: &Samples,
+    options: &Options,
+    goal: Option<&Goal>,
+) -> Result<Quantized, QuantizeError> {
     let is_node =
         |name: &&String| graph.nodes.iter().any(|node| grids::is_called(graph, node, name));
     if let Some(name) = options.float_nodes.iter().find(|name| !is_node(name)) {
@@ -89,6 +109,7 @@ pub fn quantize(
     work.ranges()?;
     work.round()?;
     work.clip_weights()?;
+    goal.map_or(Ok(()), |goal| work.meet(goal))?;
     Ok(work.finish())
 }
 
@@ -121,6 +142,7 @@ struct Work<'a> {
     rounded: Vec<Rounded>,
     decibels: f64,
     passes: Vec<PassFacts>,
+    sensitivity: Vec<Sensitivity>,
 }
 
 impl<'a> Work<'a> {
@@ -136,7 +158,18 @@ impl<'a> Work<'a> {
         let (graph, rounded) = calibrated.graph(&choices, &plain_weights(options));
         let decibels = judge.decibels(&graph)?;
         let passes = vec![PassFacts { pass: Pass::Plain, sqnr_db: decibels, kept: true }];
-        Ok(Self { samples, options, judge, calibrated, choices, graph, rounded, decibels, passes })
+        Ok(Self {
+            samples,
+            options,
+            judge,
+            calibrated,
+            choices,
+            graph,
+            rounded,
+            decibels,
+            passes,
+            sensitivity: Vec::new(),
+        })
     }
 
     /// Signal to noise of a graph of which all that is left to do is to correct biases.
@@ -265,7 +298,10 @@ impl<'a> Work<'a> {
             name: float.nodes[index].name.clone(),
             reason: reason.to_owned(),
         };
-        let facts = ranged.iter().zip(&self.choices);
+        let is_integer = |ranged: &Ranged| {
+            ranged.grid.values.iter().any(|id| self.graph.get(*id).quantization.is_some())
+        };
+        let facts = ranged.iter().zip(&self.choices).filter(|(ranged, _)| is_integer(ranged));
         let account = Account {
             samples: self.samples.len(),
             activations: facts.map(|(ranged, choice)| facts_of(float, ranged, choice)).collect(),
@@ -273,6 +309,7 @@ impl<'a> Work<'a> {
             float_layers: selection.float_layers.iter().map(float_layer).collect(),
             warnings: self.warnings(),
             passes: self.passes,
+            sensitivity: self.sensitivity,
         };
         Quantized { graph: self.graph, account }
     }

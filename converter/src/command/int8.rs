@@ -7,7 +7,9 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 use unbraid_converter::data::{Dataset, Options as DataOptions, Port, Preprocess};
 use unbraid_converter::graph::Graph;
-use unbraid_converter::quantize::{Account, Options, RangeMethod, Samples, quantize};
+use unbraid_converter::quantize::{
+    Account, Goal, Labelled, Options, RangeMethod, Samples, quantize_to,
+};
 
 /// Seed of the lot by which calibration samples are drawn: any, but always the same.
 const SEED: u64 = 0;
@@ -45,6 +47,14 @@ pub(crate) struct Args {
     /// Leave this node, or the node with this result, in float; may be given for several.
     #[arg(long, value_name = "NODE", requires = "int8")]
     float: Vec<String>,
+    /// Leave the cheapest layers in float with which the outputs have this signal-to-noise ratio on
+    /// calibration data; the report says what the integers of each layer do.
+    #[arg(long, value_name = "DB", requires = "int8", conflicts_with = "max_drop")]
+    min_sqnr: Option<f64>,
+    /// Leave the cheapest layers in float with which at most so many in a hundred calibration samples are
+    /// no longer told right. The calibration data has to be labelled.
+    #[arg(long, value_name = "POINTS", requires = "int8")]
+    max_drop: Option<f64>,
     /// Do not scale channels across layers.
     #[arg(long, requires = "int8")]
     no_equalise: bool,
@@ -110,8 +120,9 @@ impl Args {
         let Some(path) = self.calibrate.as_deref().filter(|_| self.int8) else { return Ok(None) };
         let bar = ProgressBar::new_spinner().with_message("quantizing");
         bar.enable_steady_tick(Duration::from_millis(100));
-        let samples = self.samples(path, graph, preprocess)?;
-        let quantized = quantize(graph, &samples, &self.options(raw_pixels));
+        let (samples, labels) = self.samples(path, graph, preprocess)?;
+        let goal = self.goal(path, graph, &samples, labels)?;
+        let quantized = quantize_to(graph, &samples, &self.options(raw_pixels), goal.as_ref());
         let quantized = quantized.during("quantize with the calibration data in", path)?;
         bar.finish_and_clear();
         for warning in &quantized.account.warnings {
@@ -121,13 +132,32 @@ impl Args {
         Ok(Some(quantized.account))
     }
 
-    /// The calibration data.
+    /// How good the network has to be.
+    fn goal(
+        &self,
+        path: &Path,
+        graph: &Graph,
+        samples: &Samples,
+        labels: Option<Vec<usize>>,
+    ) -> Result<Option<Goal>, Failure> {
+        let Some(points) = self.max_drop else { return Ok(self.min_sqnr.map(Goal::MinSqnr)) };
+        let unlabelled = || {
+            Failure::usage(format!("--max-drop: the samples in {} have no labels", path.display()))
+                .help("an IDX file with labels beside it, a folder a class, or --min-sqnr DB")
+        };
+        let labels = labels.ok_or_else(unlabelled)?;
+        let labelled = Labelled::new(graph, samples.clone(), labels);
+        let labelled = labelled.during("use the labels of", path)?;
+        Ok(Some(Goal::MaxDrop { points, labelled }))
+    }
+
+    /// The calibration data, and the classes if all are known.
     fn samples(
         &self,
         path: &Path,
         graph: &Graph,
         preprocess: &Preprocess,
-    ) -> Result<Samples, Failure> {
+    ) -> Result<(Samples, Option<Vec<usize>>), Failure> {
         let ports = Port::inputs(graph);
         let options = DataOptions {
             preprocess: preprocess.clone(),
@@ -136,12 +166,14 @@ impl Args {
             ..DataOptions::default()
         };
         let dataset = Dataset::open(path, ports, &options).during("calibrate on", path)?;
-        let mut values = vec![Vec::new(); graph.inputs.len()];
+        let (mut values, mut labels) = (vec![Vec::new(); graph.inputs.len()], Vec::new());
         for sample in dataset.iter() {
             let sample = sample.during("calibrate on", path)?;
+            labels.push(sample.label);
             values.iter_mut().zip(sample.inputs).for_each(|(all, one)| all.extend(one));
         }
-        Samples::new(graph, values).during("calibrate on", path)
+        let samples = Samples::new(graph, values).during("calibrate on", path)?;
+        Ok((samples, labels.into_iter().collect()))
     }
 
     fn options(&self, raw_pixels: bool) -> Options {

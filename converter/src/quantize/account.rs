@@ -1,5 +1,6 @@
 //! What quantization did, for the report: values, layers, passes, warnings.
 
+use super::sensitivity::Sensitivity;
 use super::warning::Warning;
 use serde::Serialize;
 
@@ -16,6 +17,8 @@ pub struct Account {
     pub float_layers: Vec<FloatLayer>,
     /// The network after each pass, the first being plain quantization.
     pub passes: Vec<PassFacts>,
+    /// What each layer's integers do to the outputs, in execution order; empty unless a goal was set.
+    pub sensitivity: Vec<Sensitivity>,
     /// What the calibration data or the network gives reason to doubt.
     pub warnings: Vec<Warning>,
 }

@@ -2,6 +2,7 @@
 
 use super::html::escaped;
 use super::text::{NAME, grouped, shortened, wrapped};
+use crate::quantize::Sensitivity;
 use crate::quantize::account::{Account, ActivationFacts, FloatLayer, LayerFacts, PassFacts};
 use std::fmt;
 
@@ -99,6 +100,19 @@ pub(super) fn write_text(f: &mut fmt::Formatter<'_>, account: Option<&Account>) 
         writeln!(f, "{:NAME$} {:>12}", shortened(name, NAME), "float")?;
         wrapped(f, reason, "      ")?;
     }
+    write_sensitivity(f, &account.sensitivity)
+}
+
+/// The outputs' SQNR with the integers of one layer, and without them.
+fn write_sensitivity(f: &mut fmt::Formatter<'_>, layers: &[Sensitivity]) -> fmt::Result {
+    if layers.is_empty() {
+        return Ok(());
+    }
+    writeln!(f, "\n{:NAME$} {:>16} {:>12} {:>12}", "layer", "MACs", "alone dB", "without dB")?;
+    for Sensitivity { name, macs, alone_db, without_db } in layers {
+        let (name, macs) = (shortened(name, NAME), grouped(*macs));
+        writeln!(f, "{name:NAME$} {macs:>16} {alone_db:>12.2} {without_db:>12.2}")?;
+    }
     Ok(())
 }
 
@@ -115,12 +129,13 @@ pub(super) fn html(account: Option<&Account>) -> String {
     format!(
         "<h2>8-bit integers</h2>\n<p>{} layers have integer weights. Calibrated on {} samples. Signal to \
          quantization noise (SQNR) is that of the network's outputs on some of them, after each \
-         pass.</p>\n{warnings}{}{}{}",
+         pass.</p>\n{warnings}{}{}{}{}",
         grouped(account.layers.len() as u64),
         grouped(account.samples as u64),
         passes_table(account),
         values_table(&account.activations),
         layers_table(account),
+        sensitivity_table(&account.sensitivity),
     )
 }
 
@@ -161,4 +176,18 @@ fn layers_table(account: &Account) -> String {
         |layer: &FloatLayer| vec![escaped(&layer.name), "float".to_owned(), escaped(&layer.reason)];
     let rows = account.layers.iter().map(integer).chain(account.float_layers.iter().map(float));
     table(&["layer", "bits of<br/>a weight", "SQNR of<br/>weights dB"], rows)
+}
+
+/// Nothing where no goal was set.
+fn sensitivity_table(layers: &[Sensitivity]) -> String {
+    if layers.is_empty() {
+        return String::new();
+    }
+    let row = |layer: &Sensitivity| {
+        let decibels = [layer.alone_db, layer.without_db].map(|db| format!("{db:.2}"));
+        [&[escaped(&layer.name), grouped(layer.macs)], &decibels[..]].concat()
+    };
+    let head =
+        ["layer", "MACs", "SQNR with its<br/>integers alone", "SQNR without<br/>its integers"];
+    table(&head, layers.iter().map(row))
 }
