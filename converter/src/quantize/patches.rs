@@ -46,8 +46,10 @@ pub(super) fn replace_operand(graph: &mut Graph, index: usize, at: usize, tensor
             let name = format!("{}.operand{at}", graph.nodes[index].name);
             let id = graph.constant(name, tensor);
             let inputs = &mut graph.nodes[index].inputs;
-            inputs.truncate(at);
-            inputs.push(id);
+            match inputs.get_mut(at) {
+                Some(input) => *input = id,
+                None => inputs.push(id),
+            }
         }
     }
 }
