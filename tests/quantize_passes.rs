@@ -285,27 +285,27 @@ fn corrected_biases_remove_the_mean_error_of_every_channel_and_border_class() {
 }
 
 #[test]
-fn mixed_precision_meets_its_bound_with_no_more_float_than_it_needs() {
+fn mixed_precision_meets_its_bound_and_a_lower_one_with_less_float() {
     let graph = trained("repvgg");
     let samples = pictures(&graph, 0..64);
-    let options = Options { correct_bias: true, ..collapsing() };
+    let options = Options { per_tensor: true, ..Options::plain() };
     let judge = Judge::new(&graph, samples.clone()).unwrap();
     let mut costs = Vec::new();
-    for bound in [0.0, 15.0, 25.0, 150.0] {
+    for bound in [15.0, 27.0, 32.0, 150.0] {
         let goal = Goal::MinSqnr(bound);
         let mixed = quantize_to(&graph, &samples, &options, Some(&goal)).unwrap();
         let found = judge.decibels(&mixed.graph).unwrap();
         assert!(found >= bound, "{found} of {bound} dB");
         let account = &mixed.account;
         assert_eq!(account.sensitivity.len(), 8);
-        let cost = |layer: &&unbraid_converter::quantize::Sensitivity| {
-            account.float_layers.iter().any(|float| float.name == layer.name)
-        };
-        let float: u64 = account.sensitivity.iter().filter(cost).map(|layer| layer.macs).sum();
+        let is_float = |name: &str| account.float_layers.iter().any(|float| float.name == name);
+        let float = account.sensitivity.iter().filter(|layer| is_float(&layer.name));
+        let float: u64 = float.map(|layer| layer.macs).sum();
         costs.push((account.float_layers.len(), float));
     }
     assert_eq!(costs[0].0, 0, "{costs:?}");
-    assert!(costs.windows(2).all(|pair| pair[0].1 < pair[1].1), "{costs:?}");
+    assert!((1..8).contains(&costs[1].0), "{costs:?}");
+    assert!(costs.windows(2).all(|pair| pair[0].1 <= pair[1].1), "{costs:?}");
     assert_eq!(costs[3].0, 8, "only float is that exact: {costs:?}");
 }
 
