@@ -388,7 +388,7 @@ fn best(cpu: Cpu) -> (&'static str, &'static str) {
     if cpu.has(Some(Feature::Avx512Vnni)) {
         ("conv_s8_14x32_vnni", "depthwise_s8_4x64_vnni")
     } else if cpu.has(Some(Feature::Avx2)) {
-        ("conv_s8_3x16_avx2", "depthwise_s8_4x16_avx2")
+        ("conv_s8_2x16_avx2", "depthwise_s8_4x16_avx2")
     } else {
         ("conv_s8_portable", "depthwise_s8_portable")
     }

@@ -1,4 +1,4 @@
-//! Times the f32 convolution kernels on the layers of `RepVGG`-A0 at 224 x 224, one thread.
+//! Times the convolution kernels, f32 or s8, on the layers of `RepVGG`-A0 at 224 x 224, one thread.
 //!
 //! Each kernel is checked against the portable one first, on the very operands that are then
 //! timed. A run passes through all layers in order, each with weights of its own and the output of
@@ -7,6 +7,7 @@
 #![deny(unsafe_code)]
 
 mod peak;
+mod s8;
 
 use clap::Parser;
 use std::time::Instant;
@@ -15,7 +16,7 @@ use unbraid_runtime::kernels::contract::{Contract, Kernel, Operands, select};
 use unbraid_runtime::kernels::conv_f32::{ConvF32, scratch_len};
 use unbraid_tests::conv_cases::{A0_LAYERS, ConvCase, ConvOperands};
 
-/// Times the f32 convolution kernels on the layers of RepVGG-A0, one thread.
+/// Times the convolution kernels on the layers of RepVGG-A0, one thread.
 #[derive(Parser)]
 struct Options {
     /// Passes through all layers.
@@ -30,6 +31,9 @@ struct Options {
     /// Only layers whose name (`28x28 96->96 s1`) contains this.
     #[arg(long, default_value = "")]
     layer: String,
+    /// The s8 kernels instead of the f32 ones.
+    #[arg(long)]
+    s8: bool,
     /// One JSON object on standard output instead of a table.
     #[arg(long)]
     json: bool,
@@ -51,27 +55,44 @@ struct Timing {
 
 fn main() {
     let options = Options::parse();
-    let cpu = Cpu::detect();
-    let layers = layers(&options);
-    let mut arena = Arena::new(&layers, options.scratch_kib * 256);
-    let kernels =
-        ConvF32::LIST.iter().filter(|k| cpu.has(k.needs) && k.name.contains(&options.kernel));
-    let timings: Vec<Timing> =
-        kernels.map(|kernel| time(kernel, cpu, &layers, &mut arena, options.runs)).collect();
-    let cases: Vec<ConvCase> = layers.iter().map(|layer| layer.case).collect();
-    let peak = peak::gflops();
-    if options.json {
-        print_json(&timings, &cases, peak);
+    let cases = cases(&options);
+    let (timings, unit) = if options.s8 {
+        (s8::timings(&options, &cases), Unit { name: "GMAC/s", per_mac: 1.0, peak: None })
     } else {
-        print_table(&timings, &cases, peak);
+        let unit = Unit { name: "GFLOP/s", per_mac: 2.0, peak: peak::gflops() };
+        (timings(&options, &cases), unit)
+    };
+    if options.json {
+        print_json(&timings, &cases, &unit);
+    } else {
+        print_table(&timings, &cases, &unit);
     }
 }
 
 /// Every chosen layer of A0 in order, those used several times as often as they are used.
-fn layers(options: &Options) -> Vec<ConvOperands> {
+fn cases(options: &Options) -> Vec<ConvCase> {
     let uses = A0_LAYERS.iter().flat_map(|&(case, uses)| (0..uses).map(move |_| case));
-    let chosen = uses.filter(|case| layer_name(case).contains(&options.layer)).enumerate();
-    chosen.filter_map(|(seed, case)| ConvOperands::random(case, seed as u64)).collect()
+    uses.filter(|case| layer_name(case).contains(&options.layer)).collect()
+}
+
+/// Checks and times every chosen f32 kernel.
+fn timings(options: &Options, cases: &[ConvCase]) -> Vec<Timing> {
+    let cpu = Cpu::detect();
+    let operands = |(seed, &case)| ConvOperands::random(case, seed as u64);
+    let layers: Vec<ConvOperands> = cases.iter().enumerate().filter_map(operands).collect();
+    let mut arena = Arena::new(&layers, options.scratch_kib * 256);
+    let kernels =
+        ConvF32::LIST.iter().filter(|k| cpu.has(k.needs) && k.name.contains(&options.kernel));
+    kernels
+        .map(|kernel| {
+            layers.iter().for_each(|layer| check(kernel, cpu, layer, &mut arena));
+            let (layers, pass) = time(&layers, options.runs, |layer| {
+                arena.run(kernel, cpu, layer);
+                arena.turn();
+            });
+            Timing { kernel: kernel.name, layers, pass }
+        })
+        .collect()
 }
 
 impl Arena {
@@ -111,30 +132,22 @@ fn check(kernel: &Kernel<ConvF32>, cpu: Cpu, layer: &ConvOperands, arena: &mut A
     assert!(same, "{} is wrong on {:?}", kernel.name, layer.case);
 }
 
-/// Checks every layer, then times `runs` passes through all.
-fn time(
-    kernel: &Kernel<ConvF32>,
-    cpu: Cpu,
-    layers: &[ConvOperands],
-    arena: &mut Arena,
-    runs: u32,
-) -> Timing {
-    layers.iter().for_each(|layer| check(kernel, cpu, layer, arena));
+/// Runs `runs` passes through all layers: the least milliseconds of each, and of a whole pass.
+fn time<L>(layers: &[L], runs: u32, mut run: impl FnMut(&L)) -> (Vec<f64>, f64) {
     let mut least = vec![f64::INFINITY; layers.len()];
     let mut least_pass = f64::INFINITY;
     for _ in 0..runs {
         let mut pass = 0.0;
         for (layer, least) in layers.iter().zip(&mut least) {
             let start = Instant::now();
-            arena.run(kernel, cpu, layer);
+            run(layer);
             let ms = start.elapsed().as_secs_f64() * 1e3;
-            arena.turn();
             pass += ms;
             *least = least.min(ms);
         }
         least_pass = least_pass.min(pass);
     }
-    Timing { kernel: kernel.name, layers: least, pass: least_pass }
+    (least, least_pass)
 }
 
 /// `224x224 3->48 s2`.
@@ -143,15 +156,27 @@ fn layer_name(case: &ConvCase) -> String {
     format!("{}x{} {}->{} s{stride}", input.h, input.w, input.c, case.out_c)
 }
 
-fn gflops(macs: u64, ms: f64) -> f64 {
-    2e-6 * macs as f64 / ms
+/// What speed is counted in.
+struct Unit {
+    name: &'static str,
+    /// Units of 1e9 a second for a multiply-accumulate a nanosecond.
+    per_mac: f64,
+    /// What one core can do, if that is known.
+    peak: Option<f64>,
 }
 
-fn print_table(timings: &[Timing], cases: &[ConvCase], peak: Option<f64>) {
-    println!("{:<22} {:<20} {:>9} {:>8} {:>6}", "kernel", "layer", "ms", "GFLOP/s", "peak");
+impl Unit {
+    fn speed(&self, macs: u64, ms: f64) -> f64 {
+        self.per_mac * 1e-6 * macs as f64 / ms
+    }
+}
+
+fn print_table(timings: &[Timing], cases: &[ConvCase], unit: &Unit) {
+    let peak = unit.peak;
+    println!("{:<22} {:<20} {:>9} {:>8} {:>6}", "kernel", "layer", "ms", unit.name, "peak");
     for timing in timings {
         let line = |layer: &str, macs: u64, ms: f64| {
-            let speed = gflops(macs, ms);
+            let speed = unit.speed(macs, ms);
             let share = peak.map_or(String::new(), |peak| format!("{:.1}%", 100.0 * speed / peak));
             println!("{:<22} {layer:<20} {ms:>9.4} {speed:>8.1} {share:>6}", timing.kernel);
         };
@@ -165,12 +190,12 @@ fn print_table(timings: &[Timing], cases: &[ConvCase], peak: Option<f64>) {
     }
 }
 
-fn print_json(timings: &[Timing], cases: &[ConvCase], peak: Option<f64>) {
+fn print_json(timings: &[Timing], cases: &[ConvCase], unit: &Unit) {
     let of_layer = |(case, &ms): (&ConvCase, &f64)| {
-        let speed = gflops(case.macs(), ms);
-        let share = peak.map(|peak| speed / peak);
+        let speed = unit.speed(case.macs(), ms);
+        let share = unit.peak.map(|peak| speed / peak);
         serde_json::json!({
-            "layer": layer_name(case), "ms": ms, "gflops": speed, "share_of_peak": share,
+            "layer": layer_name(case), "ms": ms, "speed": speed, "share_of_peak": share,
         })
     };
     let of_kernel = |timing: &Timing| {
@@ -178,5 +203,8 @@ fn print_json(timings: &[Timing], cases: &[ConvCase], peak: Option<f64>) {
         serde_json::json!({ "kernel": timing.kernel, "pass_ms": timing.pass, "layers": layers })
     };
     let kernels: Vec<_> = timings.iter().map(of_kernel).collect();
-    println!("{:#}", serde_json::json!({ "peak_gflops": peak, "kernels": kernels }));
+    println!(
+        "{:#}",
+        serde_json::json!({ "unit": unit.name, "peak": unit.peak, "kernels": kernels })
+    );
 }

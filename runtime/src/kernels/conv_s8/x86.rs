@@ -30,9 +30,11 @@ pub(super) use vnni::{KERNEL as VNNI, run as run_vnni};
 /// One block of panels at one output row: all that its tiles share.
 struct Row<'a> {
     args: &'a Args<'a>,
-    staged: Staged<'a>,
+    /// What the first tap of the group reads at the row's first pixel, and all behind it.
+    staged: &'a [u8],
     /// 8-bit weights from the block's first panel on.
     weights: &'a [i8],
+    runs: Runs,
     /// Output row.
     row: usize,
     group: usize,
@@ -75,21 +77,17 @@ impl<'a> Row<'a> {
         vectors(self.args.tensors.sums, self.vector())
     }
 
-    /// What `MR` pixels from `column` on read in run `run` of taps, and its weights.
+    /// What `MR` pixels from `column` on read in run `at` (row of taps, number in it), and its weights.
     #[inline]
     fn run<const MR: usize, const NB: usize>(
         &self,
         column: usize,
-        run: usize,
+        at: (usize, usize),
     ) -> Option<(Fours<'a, MR>, Rows<'a, NB>)> {
-        let g = self.geometry();
-        let Runs { taps, in_row, .. } = g.runs();
-        let (ky, kx) = (run.checked_div(in_row)?, run.checked_rem(in_row)? * taps);
-        let count = taps * g.fours();
-        let x = self.staged.pixel(g, (self.row, ky), self.group, (column, kx))?;
-        let weights = self.weights.get(run * count * ROW..)?;
-        let pitch = g.columns.stride.get() * g.pitch();
-        Some((Fours::new(x, pitch, count)?, Rows::new(weights, g.panel_rows() * ROW, count)?))
+        let Runs { count, in_row, row_pitch, run_pitch, pixel, panel, .. } = self.runs;
+        let x = self.staged.get(column * pixel + at.0 * row_pitch + at.1 * run_pitch..)?;
+        let weights = self.weights.get((at.0 * in_row + at.1) * count * ROW..)?;
+        Some((Fours::new(x, pixel, count)?, Rows::new(weights, panel, count)?))
     }
 
     /// Where the block's channels of the pixels from `column` on go in the output row `y`, and how
@@ -114,21 +112,39 @@ fn vectors<const NB: usize>(values: &[i32], at: usize) -> Option<&[[i32; NR]; NB
     values.get(at..)?.as_chunks().0.first_chunk()
 }
 
-/// Taps that neighbour each other in memory.
+/// Runs of taps that neighbour each other in memory: where they lie.
+#[derive(Clone, Copy)]
 struct Runs {
-    /// Taps of a run.
-    taps: usize,
+    /// Rows of taps.
+    rows: usize,
     /// Runs in a row of taps.
     in_row: usize,
+    /// Fours of a run.
     count: usize,
+    /// Bytes from one row of taps to the next.
+    row_pitch: usize,
+    /// Bytes from one run of a row to the next.
+    run_pitch: usize,
+    /// Bytes from one output pixel to the next.
+    pixel: usize,
+    /// Bytes from one panel to the next.
+    panel: usize,
 }
 
 impl Geometry {
     #[inline]
     fn runs(&self) -> Runs {
-        let taps = if self.columns.dilation == 1 { self.columns.taps } else { 1 };
-        let in_row = self.columns.taps / taps.max(1);
-        Runs { taps, in_row, count: in_row * self.rows.taps }
+        let taps = self.columns.taps;
+        let (in_row, taps) = if self.columns.dilation == 1 { (1, taps) } else { (taps, 1) };
+        Runs {
+            rows: self.rows.taps,
+            in_row,
+            count: taps * self.fours(),
+            row_pitch: self.rows.dilation * self.staged_row(),
+            run_pitch: self.columns.dilation * self.pitch(),
+            pixel: self.columns.stride.get() * self.pitch(),
+            panel: self.panel_rows() * ROW,
+        }
     }
 
     /// The same convolution of `rows` rows as one of a single row, if there is no difference.
@@ -210,7 +226,8 @@ fn conv_staged(
                 let row_len = g.output_row() * args.requantize.size();
                 let (y, after) = rest.split_at_mut_checked(row_len)?;
                 rest = after;
-                let row = Row { args, staged, weights, row, group, panel };
+                let staged = staged.row(g, row, group)?;
+                let row = Row { args, staged, weights, runs: g.runs(), row, group, panel };
                 for tile in tiles(g.output.w, panels, menu) {
                     compute(&row, tile, y)?;
                 }

@@ -4,43 +4,69 @@
 //! there they do what [`clamp`](crate::quant::clamp) does.
 
 use super::{NR, Requantize};
-use crate::kernels::arch::x86_64::s8::Results;
+use crate::kernels::arch::x86_64::s8::{Results, store_channels, store_floats};
 use crate::kernels::arch::x86_64::s8_columns::{Pixels64, transpose_lanes};
 use crate::kernels::arch::x86_64::{load_avx512, load_panel_avx};
 use core::arch::x86_64::*;
 
 impl Requantize<'_> {
-    /// Stores the results of `MR` pixels by `NB` panels, of which `at` is the first of the factors;
+    /// Stores the results of neighbouring pixels by `NB` panels, of which `at` is the first of the factors;
     /// `pitch` values from one pixel to the next, `width` channels. `None` where `y` is too short.
+    ///
+    /// The sums are read from memory: a tile keeps them in registers to its end, and the code of this
+    /// is there once for all sizes of tiles.
     #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl")]
-    #[inline]
-    pub(in crate::kernels) fn store_avx512<const MR: usize, const NB: usize>(
+    #[inline(never)]
+    pub(in crate::kernels) fn store_avx512<const NB: usize>(
         &self,
-        sums: &[[__m512i; NB]; MR],
+        sums: &[[__m512i; NB]],
         at: usize,
         y: &mut [u8],
         (pitch, width): (usize, usize),
     ) -> Option<()> {
-        let (lo, hi) = (_mm512_set1_ps(self.bounds.0), _mm512_set1_ps(self.bounds.1));
-        let mut t = self.products_avx512(sums, at)?;
-        for m in 0..MR {
-            for n in 0..NB {
-                t[m][n] = _mm512_min_ps(_mm512_max_ps(t[m][n], lo), hi);
-            }
-        }
-        let Some(zero_point) = self.zero_point else {
-            Results::<MR, NB, 4>::new(y, pitch * 4, width)?.store_avx512(&t);
-            return Some(());
+        let size = self.size();
+        let scale = factors_avx512(self.scale, at)?;
+        let negative = match self.negative {
+            [] => None,
+            negative => Some(factors_avx512(negative, at)?),
         };
-        let zero_point = _mm512_set1_epi32(zero_point.into());
-        let mut q = *sums;
-        for m in 0..MR {
-            for n in 0..NB {
-                q[m][n] = _mm512_add_epi32(_mm512_cvtps_epi32(t[m][n]), zero_point);
+        // At least 1 anyway; said here, `chunks_mut` needs no panic path.
+        for (pixel, sums) in y.chunks_mut((pitch * size).max(1)).zip(sums) {
+            let channels = pixel.get_mut(..width * size)?;
+            let t = self.bounded_avx512(sums, &scale, negative.as_ref());
+            match self.zero_point {
+                Some(zero_point) => store_channels(channels, narrowed(&t, zero_point)),
+                None => {
+                    for (to, t) in channels.chunks_mut(NR * 4).zip(t) {
+                        store_floats(to, t);
+                    }
+                }
             }
         }
-        Results::<MR, NB, 1>::new(y, pitch, width)?.store_avx512(&q);
         Some(())
+    }
+
+    /// Sums times factors, inside the bounds.
+    #[target_feature(enable = "avx512f")]
+    #[inline]
+    fn bounded_avx512<const NB: usize>(
+        &self,
+        sums: &[__m512i; NB],
+        scale: &[__m512; NB],
+        negative: Option<&[__m512; NB]>,
+    ) -> [__m512; NB] {
+        let (lo, hi) = (_mm512_set1_ps(self.bounds.0), _mm512_set1_ps(self.bounds.1));
+        let mut t = [_mm512_setzero_ps(); NB];
+        for n in 0..NB {
+            let mut factor = scale[n];
+            if let Some(negative) = negative {
+                let below = _mm512_cmplt_epi32_mask(sums[n], _mm512_setzero_si512());
+                factor = _mm512_mask_blend_ps(below, factor, negative[n]);
+            }
+            let product = _mm512_mul_ps(_mm512_cvtepi32_ps(sums[n]), factor);
+            t[n] = _mm512_min_ps(_mm512_max_ps(product, lo), hi);
+        }
+        t
     }
 
     /// Stores the results of `MR` pixels by 64 channels, of which `at` is the first, in the order of
@@ -82,36 +108,6 @@ impl Requantize<'_> {
         });
         Pixels64::<MR, 1>::new(y, pitch, width)?.store(&values);
         Some(())
-    }
-
-    /// Sums times factors.
-    #[target_feature(enable = "avx512f")]
-    #[inline]
-    fn products_avx512<const MR: usize, const NB: usize>(
-        &self,
-        sums: &[[__m512i; NB]; MR],
-        at: usize,
-    ) -> Option<[[__m512; NB]; MR]> {
-        let scale = vectors::<NB>(self.scale, at)?;
-        let mut t = [[_mm512_setzero_ps(); NB]; MR];
-        for n in 0..NB {
-            let scale = load_avx512(&scale[n]);
-            for m in 0..MR {
-                t[m][n] = _mm512_mul_ps(_mm512_cvtepi32_ps(sums[m][n]), scale);
-            }
-        }
-        if !self.negative.is_empty() {
-            let negative = vectors::<NB>(self.negative, at)?;
-            for n in 0..NB {
-                let factor = load_avx512(&negative[n]);
-                for m in 0..MR {
-                    let below = _mm512_cmplt_epi32_mask(sums[m][n], _mm512_setzero_si512());
-                    let sum = _mm512_cvtepi32_ps(sums[m][n]);
-                    t[m][n] = _mm512_mask_mul_ps(t[m][n], below, sum, factor);
-                }
-            }
-        }
-        Some(t)
     }
 }
 
@@ -173,7 +169,29 @@ fn column_factors(values: &[f32], at: usize) -> [__m512; 4] {
 }
 
 /// `NB` vectors of 16 factors from `at` on.
+#[target_feature(enable = "avx512f")]
 #[inline]
-fn vectors<const NB: usize>(values: &[f32], at: usize) -> Option<&[[f32; NR]; NB]> {
-    values.get(at..)?.as_chunks().0.first_chunk()
+fn factors_avx512<const NB: usize>(values: &[f32], at: usize) -> Option<[__m512; NB]> {
+    let vectors: &[[f32; NR]; NB] = values.get(at..)?.as_chunks().0.first_chunk()?;
+    let mut factors = [_mm512_setzero_ps(); NB];
+    for n in 0..NB {
+        factors[n] = load_avx512(&vectors[n]);
+    }
+    Some(factors)
+}
+
+/// Up to 4 vectors, rounded, as neighbouring bytes.
+#[target_feature(enable = "avx512f,avx512bw")]
+#[inline]
+fn narrowed<const NB: usize>(t: &[__m512; NB], zero_point: i8) -> __m512i {
+    let mut q = [_mm512_setzero_si512(); 4];
+    for (q, t) in q.iter_mut().zip(t) {
+        *q = _mm512_cvtps_epi32(*t);
+    }
+    let zero_point = _mm512_set1_epi16(zero_point.into());
+    let low = _mm512_add_epi16(_mm512_packs_epi32(q[0], q[1]), zero_point);
+    let high = _mm512_add_epi16(_mm512_packs_epi32(q[2], q[3]), zero_point);
+    // The packing works in 128-bit lanes: four channels of each vector lie side by side.
+    let order = _mm512_setr_epi32(0, 4, 8, 12, 1, 5, 9, 13, 2, 6, 10, 14, 3, 7, 11, 15);
+    _mm512_permutexvar_epi32(order, _mm512_packs_epi16(low, high))
 }

@@ -126,60 +126,34 @@ impl<'a, const MR: usize, const NB: usize, const SIZE: usize> Results<'a, MR, NB
         let end = last.checked_add(width.checked_mul(SIZE)?)?;
         (end <= y.len() && width <= NB.checked_mul(NR)?).then_some(Self { y, pitch, width })
     }
+}
 
-    /// Channels of panel `n`, as a mask.
-    #[inline]
-    fn mask(&self, n: usize) -> __mmask16 {
-        let lanes = self.width.saturating_sub(n * NR).min(NR);
-        ((1u32 << lanes) - 1) as __mmask16
+/// Stores the first bytes of a register: as many as `to` has room for.
+#[target_feature(enable = "avx512f,avx512bw,avx512vl")]
+#[inline]
+pub(crate) fn store_channels(to: &mut [u8], bytes: __m512i) {
+    let mask = u64::MAX >> 64usize.saturating_sub(to.len()).min(63);
+    let at = to.as_mut_ptr();
+    match to.len() {
+        0 => (),
+        // SAFETY: that many bytes lie inside `to`; unaligned stores are allowed.
+        16 => unsafe { _mm_storeu_si128(at.cast(), _mm512_castsi512_si128(bytes)) },
+        // SAFETY: as before.
+        32 => unsafe { _mm256_storeu_si256(at.cast(), _mm512_castsi512_si256(bytes)) },
+        // SAFETY: as before.
+        64.. => unsafe { _mm512_storeu_si512(at.cast(), bytes) },
+        // SAFETY: the mask has a bit for every byte of `to`; others are left untouched.
+        _ => unsafe { _mm512_mask_storeu_epi8(at.cast(), mask, bytes) },
     }
 }
 
-impl<const MR: usize, const NB: usize> Results<'_, MR, NB, 1> {
-    /// Stores the low byte of every value; those of channels from `width` on are dropped.
-    #[target_feature(enable = "avx512f,avx512bw,avx512vl")]
-    #[inline]
-    pub(crate) fn store_avx512(self, values: &[[__m512i; NB]; MR]) {
-        let y = self.y.as_mut_ptr();
-        if self.width == NB * NR {
-            for m in 0..MR {
-                for n in 0..NB {
-                    let bytes = _mm512_cvtepi32_epi8(values[m][n]);
-                    // SAFETY: `Results::new`: panel `n < NB` of pixel `m < MR` lies inside `y`.
-                    unsafe { _mm_storeu_si128(y.add(m * self.pitch + n * NR).cast(), bytes) };
-                }
-            }
-            return;
-        }
-        for n in 0..NB {
-            let mask = self.mask(n);
-            for m in 0..MR {
-                let at = y.wrapping_add(m * self.pitch + n * NR);
-                let bytes = _mm512_cvtepi32_epi8(values[m][n]);
-                // SAFETY: `Results::new`: `width` channels of pixel `m < MR` lie inside `y`; the mask
-                // leaves the others untouched.
-                unsafe { _mm_mask_storeu_epi8(at.cast(), mask, bytes) };
-            }
-        }
-    }
-}
-
-impl<const MR: usize, const NB: usize> Results<'_, MR, NB, 4> {
-    /// Stores every value; those of channels from `width` on are dropped.
-    #[target_feature(enable = "avx512f")]
-    #[inline]
-    pub(crate) fn store_avx512(self, values: &[[__m512; NB]; MR]) {
-        let y = self.y.as_mut_ptr();
-        for n in 0..NB {
-            let mask = self.mask(n);
-            for m in 0..MR {
-                let at = y.wrapping_add(m * self.pitch + n * NR * 4);
-                // SAFETY: `Results::new`: `width` channels of pixel `m < MR` lie inside `y`; the mask
-                // leaves the others untouched.
-                unsafe { _mm512_mask_storeu_ps(at.cast(), mask, values[m][n]) };
-            }
-        }
-    }
+/// Stores the first values of a register: as many as `to` has room for.
+#[target_feature(enable = "avx512f")]
+#[inline]
+pub(crate) fn store_floats(to: &mut [u8], values: __m512) {
+    let mask = ((1u32 << (to.len() / 4).min(NR)) - 1) as __mmask16;
+    // SAFETY: the mask has a bit for every whole value of `to`; others are left untouched.
+    unsafe { _mm512_mask_storeu_ps(to.as_mut_ptr().cast(), mask, values) };
 }
 
 impl<const MR: usize> Results<'_, MR, 1, 1> {

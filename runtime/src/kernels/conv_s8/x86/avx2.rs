@@ -1,4 +1,4 @@
-//! AVX2 without dot products: tiles of up to 3 pixels x 16 channels.
+//! AVX2 without dot products: tiles of up to 2 pixels x 16 channels.
 //!
 //! Bytes are widened to 16 bits, and `vpmaddwd` adds the products of two neighbouring input channels: exact,
 //! unlike `vpmaddubsw`, which saturates. A channel keeps two sums, of the even and of the odd pairs;
@@ -12,10 +12,11 @@ use core::arch::x86_64::*;
 use core::ops::Range;
 
 pub(in super::super) const KERNEL: Kernel<ConvolutionS8> =
-    Kernel { name: "conv_s8_3x16_avx2", needs: Some(Feature::Avx2), run };
+    Kernel { name: "conv_s8_2x16_avx2", needs: Some(Feature::Avx2), run };
 
-/// 12 sums of 16 registers: the others hold weights and pixels.
-const MENU: &Menu = &[3];
+/// 8 sums of 16 registers: the others hold pixels, weights and products, for which 12 sums would leave
+/// one register too few.
+const MENU: &Menu = &[2];
 
 #[target_feature(enable = "avx2,fma")]
 fn run(args: &Args<'_>, rows: Range<usize>, y: &mut [u8], scratch: &mut [u8]) {
@@ -29,7 +30,6 @@ fn tile_of(row: &Row<'_>, at: Tile, y: &mut [u8]) -> Option<()> {
     match at.pixels {
         1 => tile::<1>(row, at.column, y),
         2 => tile::<2>(row, at.column, y),
-        3 => tile::<3>(row, at.column, y),
         _ => None,
     }
 }
@@ -38,9 +38,11 @@ fn tile_of(row: &Row<'_>, at: Tile, y: &mut [u8]) -> Option<()> {
 #[target_feature(enable = "avx2,fma")]
 fn tile<const MR: usize>(row: &Row<'_>, column: usize, y: &mut [u8]) -> Option<()> {
     let mut pairs = [[_mm256_setzero_si256(); 4]; MR];
-    for run in 0..row.geometry().runs().count {
-        let (fours, rows) = row.run(column, run)?;
-        add_fours_avx2(&mut pairs, fours, rows);
+    for ky in 0..row.runs.rows {
+        for run in 0..row.runs.in_row {
+            let (fours, rows) = row.run(column, (ky, run))?;
+            add_fours_avx2(&mut pairs, fours, rows);
+        }
     }
     let bias = row.bias::<MR, 1>(column)?;
     let mut sum = [[_mm256_setzero_si256(); 2]; MR];

@@ -15,19 +15,11 @@ pub(super) struct Staged<'a> {
 }
 
 impl<'a> Staged<'a> {
-    /// What tap `(ky, kx)` reads of `group` at the output pixel `(row, column)`, and all behind it.
+    /// What the first tap of `group` reads at the first pixel of output row `row`, and all behind it.
     #[inline]
-    pub(super) fn pixel(
-        &self,
-        g: &Geometry,
-        (row, ky): (usize, usize),
-        group: usize,
-        (column, kx): (usize, usize),
-    ) -> Option<&'a [u8]> {
-        let slot = (g.rows.window(row) + g.rows.tap(ky)).checked_sub(g.rows.window(self.first))?;
-        let staged_group = g.staged_columns() * g.pitch();
-        let column = g.columns.window(column) + g.columns.tap(kx);
-        self.rows.get(slot * g.staged_row() + group * staged_group + column * g.pitch()..)
+    pub(super) fn row(&self, g: &Geometry, row: usize, group: usize) -> Option<&'a [u8]> {
+        let slot = g.rows.window(row.checked_sub(self.first)?);
+        self.rows.get(slot * g.staged_row() + group * g.staged_columns() * g.pitch()..)
     }
 }
 

@@ -62,11 +62,15 @@ fn tile<const MR: usize, const NB: usize>(
             sum[m][n] = _mm512_sub_epi32(load_i32_avx512(&bias[m][n]), flipped);
         }
     }
-    for run in 0..row.geometry().runs().count {
-        let (fours, rows) = row.run(column, run)?;
-        add_fours_vnni(&mut sum, fours, rows);
+    for ky in 0..row.runs.rows {
+        for run in 0..row.runs.in_row {
+            let (fours, rows) = row.run(column, (ky, run))?;
+            add_fours_vnni(&mut sum, fours, rows);
+        }
     }
     let pitch = row.geometry().output.c;
     let (y, width) = row.target::<NB>(y, column)?;
-    row.args.requantize.store_avx512(&sum, row.vector(), y, (pitch, width))
+    // A copy: what has an address lives in memory all the time.
+    let sum = sum;
+    row.args.requantize.store_avx512::<NB>(&sum, row.vector(), y, (pitch, width))
 }
