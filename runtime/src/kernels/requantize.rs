@@ -2,7 +2,7 @@
 //! arithmetic.
 
 #[cfg(target_arch = "x86_64")]
-mod x86;
+pub(super) mod x86;
 
 use super::conv_f32::NR;
 use super::conv_s8::Tensors;

@@ -52,8 +52,8 @@ impl Arena {
         let rows = layer.rows();
         let y = &mut self.y[..layer.row_len() * rows as usize];
         let all = ConvolutionS8::scratch(layer, rows).expect("a valid case");
-        let scratch = &mut self.scratch[..];
-        let scratch = &mut scratch[..all.min(scratch.len())];
+        let granted = all.min(self.scratch.len());
+        let scratch = &mut self.scratch[..granted];
         let args = ConvolutionS8::args_on(layer, bytemuck::cast_slice(&self.x[..layer.x.len()]));
         let ran = kernel.run(Cpu::detect(), &args, 0..args.rows(), y, scratch);
         ran.expect("the buffers fit");

@@ -5,7 +5,7 @@
 
 use super::{NR, Requantize};
 use crate::kernels::arch::x86_64::s8::{Results, store_channels, store_floats};
-use crate::kernels::arch::x86_64::s8_columns::{Pixels64, transpose_lanes};
+use crate::kernels::arch::x86_64::s8_columns::transpose_lanes;
 use crate::kernels::arch::x86_64::{load_avx512, load_panel_avx};
 use core::arch::x86_64::*;
 
@@ -69,46 +69,52 @@ impl Requantize<'_> {
         t
     }
 
-    /// Stores the results of `MR` pixels by 64 channels, of which `at` is the first, in the order of
+    /// The factors of 64 channels from `at` on.
+    #[target_feature(enable = "avx512f")]
+    #[inline]
+    pub(in crate::kernels) fn column_factors(&self, at: usize) -> ColumnFactors {
+        let negative = match self.negative {
+            [] => None,
+            negative => Some(column_factors(negative, at)),
+        };
+        ColumnFactors { scale: column_factors(self.scale, at), negative }
+    }
+
+    /// Stores the results of neighbouring pixels by 64 channels in the order of
     /// [`s8_columns`](crate::kernels::arch::x86_64::s8_columns); `pitch` values from one pixel to the
     /// next, `width` channels. `None` where `y` is too short.
     #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl")]
     #[inline]
-    pub(in crate::kernels) fn store_columns_avx512<const MR: usize>(
+    pub(in crate::kernels) fn store_columns_avx512(
         &self,
-        sums: &[[__m512i; 4]; MR],
-        at: usize,
+        sums: &[[__m512i; 4]],
+        factors: &ColumnFactors,
         y: &mut [u8],
         (pitch, width): (usize, usize),
     ) -> Option<()> {
-        let (lo, hi) = (_mm512_set1_ps(self.bounds.0), _mm512_set1_ps(self.bounds.1));
-        let scale = column_factors(self.scale, at);
-        let negative =
-            if self.negative.is_empty() { scale } else { column_factors(self.negative, at) };
-        let mut t = [[_mm512_setzero_ps(); 4]; MR];
-        for m in 0..MR {
-            for i in 0..4 {
-                let below = _mm512_cmplt_epi32_mask(sums[m][i], _mm512_setzero_si512());
-                let factor = _mm512_mask_blend_ps(below, scale[i], negative[i]);
-                let product = _mm512_mul_ps(_mm512_cvtepi32_ps(sums[m][i]), factor);
-                t[m][i] = _mm512_min_ps(_mm512_max_ps(product, lo), hi);
+        let size = self.size();
+        // At least 1 anyway; said here, `chunks_mut` needs no panic path.
+        for (pixel, sums) in y.chunks_mut((pitch * size).max(1)).zip(sums) {
+            let channels = pixel.get_mut(..width * size)?;
+            let t = self.bounded_avx512(sums, &factors.scale, factors.negative.as_ref());
+            if let Some(zero_point) = self.zero_point {
+                store_channels(channels, packed(&t, zero_point));
+            } else {
+                let ordered = transpose_lanes(t.map(|t| _mm512_castps_si512(t)));
+                for (to, t) in channels.chunks_mut(NR * 4).zip(ordered) {
+                    store_floats(to, _mm512_castsi512_ps(t));
+                }
             }
         }
-        let Some(zero_point) = self.zero_point else {
-            let values = t.map(|t| transpose_lanes(t.map(|t| _mm512_castps_si512(t))));
-            Pixels64::<MR, 4>::new(y, pitch * 4, width)?.store(&values);
-            return Some(());
-        };
-        let zero_point = _mm512_set1_epi16(zero_point.into());
-        let values = t.map(|t| {
-            let [a, b, c, d] = t.map(|t| _mm512_cvtps_epi32(t));
-            let low = _mm512_add_epi16(_mm512_packs_epi32(a, b), zero_point);
-            let high = _mm512_add_epi16(_mm512_packs_epi32(c, d), zero_point);
-            _mm512_packs_epi16(low, high)
-        });
-        Pixels64::<MR, 1>::new(y, pitch, width)?.store(&values);
         Some(())
     }
+}
+
+/// Factors in the order of [`s8_columns`](crate::kernels::arch::x86_64::s8_columns).
+#[derive(Clone, Copy, Debug)]
+pub(in crate::kernels) struct ColumnFactors {
+    scale: [__m512; 4],
+    negative: Option<[__m512; 4]>,
 }
 
 impl Requantize<'_> {
@@ -184,14 +190,20 @@ fn factors_avx512<const NB: usize>(values: &[f32], at: usize) -> Option<[__m512;
 #[target_feature(enable = "avx512f,avx512bw")]
 #[inline]
 fn narrowed<const NB: usize>(t: &[__m512; NB], zero_point: i8) -> __m512i {
-    let mut q = [_mm512_setzero_si512(); 4];
-    for (q, t) in q.iter_mut().zip(t) {
-        *q = _mm512_cvtps_epi32(*t);
-    }
-    let zero_point = _mm512_set1_epi16(zero_point.into());
-    let low = _mm512_add_epi16(_mm512_packs_epi32(q[0], q[1]), zero_point);
-    let high = _mm512_add_epi16(_mm512_packs_epi32(q[2], q[3]), zero_point);
+    let mut four = [_mm512_setzero_ps(); 4];
+    four.iter_mut().zip(t).for_each(|(to, from)| *to = *from);
     // The packing works in 128-bit lanes: four channels of each vector lie side by side.
     let order = _mm512_setr_epi32(0, 4, 8, 12, 1, 5, 9, 13, 2, 6, 10, 14, 3, 7, 11, 15);
-    _mm512_permutexvar_epi32(order, _mm512_packs_epi16(low, high))
+    _mm512_permutexvar_epi32(order, packed(&four, zero_point))
+}
+
+/// 4 vectors, rounded, as bytes: lane after lane the values of all four.
+#[target_feature(enable = "avx512f,avx512bw")]
+#[inline]
+fn packed(t: &[__m512; 4], zero_point: i8) -> __m512i {
+    let [a, b, c, d] = t.map(|t| _mm512_cvtps_epi32(t));
+    let zero_point = _mm512_set1_epi16(zero_point.into());
+    let low = _mm512_add_epi16(_mm512_packs_epi32(a, b), zero_point);
+    let high = _mm512_add_epi16(_mm512_packs_epi32(c, d), zero_point);
+    _mm512_packs_epi16(low, high)
 }

@@ -1,7 +1,7 @@
-//! Loads, stores and multiply-adds of 64 neighbouring channels, which lie in four registers in the order
+//! Loads and multiply-adds of 64 neighbouring channels, which lie in four registers in the order
 //! of `vpunpck`: lane `l` of register `i` holds channels `16 * l + 4 * i` to `16 * l + 4 * i + 3`.
 //!
-//! [`Columns`] and [`Pixels64`] prove the extent of the loops, arrays that of single loads.
+//! [`Columns`] proves the extent of the loops, arrays that of single loads.
 
 use core::arch::x86_64::*;
 
@@ -105,63 +105,6 @@ pub(crate) fn transpose_lanes([a, b, c, d]: [__m512i; 4]) -> [__m512i; 4] {
         _mm512_shuffle_i32x4::<0x88>(ab_high, cd_high),
         _mm512_shuffle_i32x4::<0xdd>(ab_high, cd_high),
     ]
-}
-
-/// `MR` pixels of an output row, `pitch` bytes apart, and `width` neighbouring channels of each, of one
-/// byte each or of four.
-#[derive(Debug)]
-pub(crate) struct Pixels64<'a, const MR: usize, const SIZE: usize> {
-    y: &'a mut [u8],
-    pitch: usize,
-    width: usize,
-}
-
-impl<'a, const MR: usize, const SIZE: usize> Pixels64<'a, MR, SIZE> {
-    /// `None` when `y` ends before the last pixel does, or there are no channels, or more than 64.
-    #[inline]
-    pub(crate) fn new(y: &'a mut [u8], pitch: usize, width: usize) -> Option<Self> {
-        let last = MR.checked_sub(1)?.checked_mul(pitch)?;
-        let end = last.checked_add(width.checked_mul(SIZE)?)?;
-        (end <= y.len() && (1..=CHANNELS).contains(&width)).then_some(Self { y, pitch, width })
-    }
-}
-
-impl<const MR: usize> Pixels64<'_, MR, 1> {
-    /// Stores 64 bytes a pixel; those of channels from `width` on are dropped.
-    #[target_feature(enable = "avx512f,avx512bw")]
-    #[inline]
-    pub(crate) fn store(self, values: &[__m512i; MR]) {
-        let y = self.y.as_mut_ptr();
-        for m in 0..MR {
-            let at = y.wrapping_add(m * self.pitch);
-            if self.width == CHANNELS {
-                // SAFETY: `Pixels64::new`: 64 channels of pixel `m < MR` lie inside `y`.
-                unsafe { _mm512_storeu_si512(at.cast(), values[m]) };
-            } else {
-                // SAFETY: `Pixels64::new`: `width` channels of pixel `m < MR` lie inside `y`; the mask
-                // leaves the others untouched.
-                unsafe { _mm512_mask_storeu_epi8(at.cast(), mask(self.width), values[m]) };
-            }
-        }
-    }
-}
-
-impl<const MR: usize> Pixels64<'_, MR, 4> {
-    /// Stores 64 dwords a pixel, in order; those of channels from `width` on are dropped.
-    #[target_feature(enable = "avx512f")]
-    #[inline]
-    pub(crate) fn store(self, values: &[[__m512i; 4]; MR]) {
-        let y = self.y.as_mut_ptr();
-        for m in 0..MR {
-            for i in 0..4 {
-                let at = y.wrapping_add(m * self.pitch + i * CHANNELS);
-                let mask = (mask(self.width) >> (16 * i)) as __mmask16;
-                // SAFETY: `Pixels64::new`: `width` channels of pixel `m < MR` lie inside `y`; the mask
-                // leaves the others untouched.
-                unsafe { _mm512_mask_storeu_epi32(at.cast(), mask, values[m][i]) };
-            }
-        }
-    }
 }
 
 /// The first `width` of 64 lanes, `1 <= width <= 64`.

@@ -13,6 +13,7 @@ use crate::kernels::arch::x86_64::s8::load_i32_avx512;
 use crate::kernels::arch::x86_64::s8_columns::{
     CHANNELS, Columns, Quad, add_columns_vnni, interleave, load_bytes, store_bytes, transpose_lanes,
 };
+use crate::kernels::requantize::x86::ColumnFactors;
 use bytemuck::Zeroable;
 use core::arch::x86_64::*;
 use core::ops::Range;
@@ -36,6 +37,9 @@ struct Block<'a> {
     weights: &'a [Quad],
     /// 128 times the sum of the weights.
     flipped: [__m512i; 4],
+    /// Where sums begin, unless pixels differ in class.
+    start: [__m512i; 4],
+    factors: ColumnFactors,
     outside: [i8; CHANNELS],
 }
 
@@ -57,7 +61,10 @@ fn depthwise_rows(
         }
         let width = CHANNELS.min(args.channels - first);
         let outside = [args.outside; CHANNELS];
-        let block = Block { args, first, width, weights, flipped, outside };
+        let factors = args.requantize.column_factors(first);
+        let start = flipped;
+        let mut block = Block { args, first, width, weights, flipped, start, factors, outside };
+        block.start = block.class_start(0, 0);
         let mut rest = &mut *y;
         for row in rows.clone() {
             let (y, after) = rest.split_at_mut_checked(row_len)?;
@@ -172,25 +179,27 @@ impl Block<'_> {
     #[target_feature(enable = "avx512f")]
     #[inline]
     fn start<const MR: usize>(&self, row: usize, column: usize) -> [[__m512i; 4]; MR] {
-        let args = self.args;
-        let blocks = args.channels.div_ceil(NR) * NR;
-        let row_class = args.rows.class(row) * args.columns.class_count();
-        let start = |column| {
-            let class = row_class + args.columns.class(column);
-            let bias = args.tensors.bias.get(class * blocks..(class + 1) * blocks);
-            let mut bias = load_vector(bias.unwrap_or(&[]), self.first);
-            for i in 0..4 {
-                bias[i] = _mm512_sub_epi32(bias[i], self.flipped[i]);
-            }
-            bias
-        };
-        let mut sums = [start(column); MR];
-        if args.columns.has_classes() {
+        let mut sums = [self.start; MR];
+        if self.args.rows.has_classes() || self.args.columns.has_classes() {
             for (m, sums) in sums.iter_mut().enumerate() {
-                *sums = start(column + m);
+                *sums = self.class_start(row, column + m);
             }
         }
         sums
+    }
+
+    /// Where the sums of one pixel begin: its bias without what the flipped sign bits add.
+    #[target_feature(enable = "avx512f")]
+    fn class_start(&self, row: usize, column: usize) -> [__m512i; 4] {
+        let args = self.args;
+        let vector = args.channels.div_ceil(NR) * NR;
+        let class = args.rows.class(row) * args.columns.class_count() + args.columns.class(column);
+        let bias = args.tensors.bias.get(class * vector..(class + 1) * vector);
+        let mut start = load_vector(bias.unwrap_or(&[]), self.first);
+        for i in 0..4 {
+            start[i] = _mm512_sub_epi32(start[i], self.flipped[i]);
+        }
+        start
     }
 
     /// The four rows that a quad of taps reads at output row `row`, from input column `ix` on, and their
@@ -222,6 +231,6 @@ impl Block<'_> {
     ) -> Option<()> {
         let (channels, requantize) = (self.args.channels, &self.args.requantize);
         let y = y.get_mut((column * channels + self.first) * requantize.size()..)?;
-        requantize.store_columns_avx512(sums, self.first, y, (channels, self.width))
+        requantize.store_columns_avx512(sums, &self.factors, y, (channels, self.width))
     }
 }
