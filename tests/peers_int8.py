@@ -187,7 +187,7 @@ def measure(name, arguments, folder):
     print(f"  unbraid is {found - best:+.2f} dB above the best of onnxruntime's")
 
 
-PLAIN = ["--per-tensor", "--ranges", "minmax", "--no-equalise", "--no-rounding", "--no-bias-correction"]
+PLAIN = ["--per-tensor", "--ranges", "minmax", "--no-clip", "--no-equalise", "--no-rounding", "--no-bias-correction"]
 
 
 def main():
