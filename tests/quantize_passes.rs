@@ -166,7 +166,7 @@ fn channels_that_reach_an_upper_bound_stay_and_others_stay_below_it() {
     let graph = ended(net, z);
     let samples = noise(&graph, 8);
     let values = Activations::new(&graph, &[y]).unwrap().all(&samples).unwrap();
-    let reaches = |v: &Vec<Vec<f32>>| v[0].iter().any(|&v| v == 6.0);
+    let reaches = |v: &Vec<Vec<f32>>| v[0].contains(&6.0);
     assert!(values.iter().any(reaches), "the case is of no use otherwise");
     let equaliser = Equaliser::new(&graph, &samples).unwrap();
     for balance in BALANCES {

@@ -37,7 +37,7 @@ pub(crate) struct Args {
     #[arg(long)]
     tunable: bool,
     /// Take the bytes of the raw picture as they are in place of f32 values, a quarter of the memory: programs
-    /// then write the input with Session::write_pixels. Needs --int8 and --mean and --std.
+    /// then write the input with `Session::write_pixels`. Needs `--int8`, `--mean` and `--std`.
     #[arg(long, requires = "int8", requires = "mean")]
     pixels: bool,
     /// Store each tensor of weights as a bitmap and its non-zero values, where that is smaller. The

@@ -11,10 +11,9 @@
 use super::matrix::{Cholesky, LANES, Panels};
 use rayon::prelude::*;
 
-/// Weight of the old weights in the sum of squares, as a share of the mean square of what is read: keeps
-/// `H` invertible and weights near where they were when the data says little. The second is for as
-/// many places as there are weights, less for more.
-const DAMPING: (f64, f64) = (0.01, 0.1);
+/// Weights of the old weights in the sum of squares, as shares of the mean square of what is read: each
+/// keeps `H` invertible, the larger ones keep weights near where they were when the data says little.
+pub(super) const DAMPING: [f64; 4] = [0.01, 0.1, 1.0, 10.0];
 /// Places whose products are added up in f32.
 pub(super) const BATCH: usize = 256;
 
@@ -104,13 +103,24 @@ impl Sums {
         self.energy -= self.exact.iter().map(|y| y * y / places).sum::<f64>();
     }
 
+    /// Of these places and others.
+    pub(super) fn join(&mut self, others: &Self) {
+        let add = |to: &mut [f64], from: &[f64]| to.iter_mut().zip(from).for_each(|(a, b)| *a += b);
+        add(&mut self.squares, &others.squares);
+        add(&mut self.products, &others.products);
+        add(&mut self.inputs, &others.inputs);
+        add(&mut self.exact, &others.exact);
+        self.energy += others.energy;
+        self.places += others.places;
+    }
+
     /// Weights on the grid, `[outputs][read]`; `None` where the sums are no numbers that can be solved.
-    pub(super) fn solve(&self, grid: Grid<'_>) -> Option<Vec<f32>> {
+    /// `share` is one of [`DAMPING`].
+    pub(super) fn solve(&self, grid: Grid<'_>, share: f64) -> Option<Vec<f32>> {
         let read = self.read;
         let diagonal = |k: usize| self.squares[k * read + k].max(0.0);
         let mean = (0..read).map(diagonal).sum::<f64>() / read as f64;
-        let scarce = read as f64 / self.places.max(1) as f64;
-        let damping = (DAMPING.0 + DAMPING.1 * scarce) * mean;
+        let damping = share * mean;
         let damping = if damping > 0.0 { damping } else { 1.0 };
         // Chosen from the last to the first: what is read most comes first.
         let mut order: Vec<usize> = (0..read).collect();

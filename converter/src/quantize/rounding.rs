@@ -6,7 +6,7 @@
 
 use super::bias::{self, Means};
 use super::error::QuantizeError;
-use super::least_squares::{BATCH, Grid, Sums};
+use super::least_squares::{BATCH, DAMPING, Grid, Sums};
 use super::options::largest_weight;
 use super::patches::{Patches, weights_of};
 use super::samples::Samples;
@@ -110,16 +110,11 @@ impl Layer<'_> {
         let groups = weights.chunks_exact(part).zip(nearest.chunks_exact(part));
         let groups = groups.zip(scales.chunks_exact(shape[0] / self.patches.groups));
         let (mut rounded, mut before, mut after) = (Vec::with_capacity(weights.len()), 0.0, 0.0);
-        for (((weights, nearest), scales), mut sums) in groups.zip(self.sums(weights)) {
-            if centred {
-                sums.centre();
-            }
-            let old = sums.error(nearest);
-            let new = sums.solve(Grid { weights, scales, largest });
-            let new = new.map(|new| (sums.error(&new), new)).filter(|(error, _)| *error < old);
-            let (error, kept) = new.unwrap_or_else(|| (old, nearest.to_vec()));
-            before += old;
-            after += error;
+        for (((weights, nearest), scales), halves) in groups.zip(self.halves(weights)) {
+            let group = Group { grid: Grid { weights, scales, largest }, nearest, centred };
+            let (errors, kept) = group.round(halves);
+            before += errors.0;
+            after += errors.1;
             rounded.extend(kept);
         }
         quantized.values[id.index()].constant = Tensor::f32(shape, rounded);
@@ -131,13 +126,21 @@ impl Layer<'_> {
         self.float.constant_f32(weights_of(self.float, &self.float.nodes[self.index])?)
     }
 
-    /// What is known of each group of the layer.
-    fn sums(&self, weights: &[f32]) -> Vec<Sums> {
+    /// What is known of each group of the layer, from one half of the samples and from the other.
+    fn halves(&self, weights: &[f32]) -> Vec<[Sums; 2]> {
+        let places = self.chosen(self.patches.len() / self.patches.groups);
+        let (first, second) = places.split_at(places.len() / 2);
+        let halves = self.sums(weights, first).into_iter().zip(self.sums(weights, second));
+        halves.map(|(first, second)| [first, second]).collect()
+    }
+
+    /// What is known of each group of the layer from these places.
+    fn sums(&self, weights: &[f32], places: &[usize]) -> Vec<Sums> {
         let (len, groups) = (self.patches.len(), self.patches.groups);
         let read = len / groups;
         let outputs = weights.len() / read / groups;
         let mut sums = vec![Sums::new(read, outputs); groups];
-        for places in self.chosen(read).chunks(BATCH) {
+        for places in places.chunks(BATCH) {
             let found = self.patches.read_all(self.found, places);
             let exact = self.patches.read_all(self.exact, places);
             let add = |(group, sums): (usize, &mut Sums)| {
@@ -161,6 +164,38 @@ impl Layer<'_> {
             .enumerate()
             .map(|(k, part)| part.start + jitter(k) % part.len())
             .collect()
+    }
+}
+
+/// The weights of one group of a layer.
+struct Group<'a> {
+    grid: Grid<'a>,
+    /// On the grid, each the nearest to the float weight.
+    nearest: &'a [f32],
+    /// Whether biases will be corrected.
+    centred: bool,
+}
+
+impl Group<'_> {
+    /// Weights on the grid, and the errors of the nearest ones and of these.
+    ///
+    /// How far they may go from the float weights is what serves best on samples that they were not fitted
+    /// to: few samples of many weights would else be learned by heart.
+    fn round(&self, [mut fitted, mut held]: [Sums; 2]) -> ((f64, f64), Vec<f32>) {
+        let mut whole = fitted.clone();
+        whole.join(&held);
+        if self.centred {
+            [&mut fitted, &mut held, &mut whole].into_iter().for_each(Sums::centre);
+        }
+        let nearest = (whole.error(self.nearest), self.nearest.to_vec());
+        let error = |share: f64| Some((held.error(&fitted.solve(self.grid, share)?), share));
+        let tried = DAMPING.into_iter().filter_map(error);
+        let best = tried.min_by(|a, b| a.0.total_cmp(&b.0));
+        let best = best.filter(|(error, _)| *error < held.error(self.nearest));
+        let new = best.and_then(|(_, share)| whole.solve(self.grid, share));
+        let new = new.map(|new| (whole.error(&new), new));
+        let kept = new.filter(|(error, _)| *error < nearest.0).unwrap_or(nearest.clone());
+        ((nearest.0, kept.0), kept.1)
     }
 }
 
