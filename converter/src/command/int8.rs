@@ -29,8 +29,9 @@ pub(crate) struct Args {
     /// At most so many calibration samples, drawn by lot, the same each time.
     #[arg(long, value_name = "N", default_value = "500", requires = "int8")]
     calibrate_limit: NonZeroUsize,
-    /// How the ranges of values are found.
-    #[arg(long, value_enum, default_value_t = RangesFlag::Search, requires = "int8")]
+    /// How the ranges of values are found. From the smallest to the largest value serves best on pictures
+    /// that were not calibrated with, and needs no search.
+    #[arg(long, value_enum, default_value_t = RangesFlag::Minmax, requires = "int8")]
     ranges: RangesFlag,
     /// Bits of a weight: 8, or 4 for files of nearly half the size.
     #[arg(long, value_name = "8|4", default_value = "8", requires = "int8", value_parser = weight_bits)]
