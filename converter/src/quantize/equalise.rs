@@ -3,7 +3,7 @@
 //! A channel that is divided by `s` where it is made and multiplied by `s` where it is read leaves the
 //! network as it is, but moves ranges between rows of one layer's weights, the channel, and columns of the
 //! next (Nagel et al., "Data-Free Quantization Through Weight Equalization and Bias Correction", 2019, section
-//! 4.1). Which channels can be scaled is not a matter of known patterns: see [`Sets`]. The factors balance
+//! 4.1). Which channels can be scaled is not a matter of known patterns: see `Sets`. The factors balance
 //! weights, or feature maps (whose channels share one scale), or both; which of them serves the network is
 //! left to a measurement.
 
