@@ -5,7 +5,7 @@ use indicatif::ProgressBar;
 use std::num::NonZeroUsize;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
-use unbraid_converter::data::{Dataset, Options as DataOptions, Port, Preprocess};
+use unbraid_converter::data::{Dataset, Labels, Options as DataOptions, Port, Preprocess};
 use unbraid_converter::graph::Graph;
 use unbraid_converter::quantize::{
     Account, Goal, Labelled, Options, RangeMethod, Samples, quantize_to,
@@ -164,6 +164,7 @@ impl Args {
             preprocess: preprocess.clone(),
             limit: Some(self.calibrate_limit.get()),
             seed: Some(SEED),
+            labels: if self.max_drop.is_some() { Labels::Welcome } else { Labels::Ignored },
             ..DataOptions::default()
         };
         let dataset = Dataset::open(path, ports, &options).during("calibrate on", path)?;
